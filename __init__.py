@@ -1,0 +1,16 @@
+"""A tracing compiler for tensor programs, with the names, numbers and printing of PyTorch.
+
+The package is the folder that this file lies in: see ``[tool.setuptools]`` in ``pyproject.toml``.
+"""
+
+__version__ = "0.1.0"
+
+# A test runner may import the checkout a second time, by its folder's name: that copy stays empty.
+if __name__ == "taut":
+    from . import autograd as autograd
+    from . import compiler as compiler
+    from . import linalg as linalg
+    from . import nn as nn
+    from . import optim as optim
+    from .frontend.api import *
+    from .frontend.api import __all__ as __all__
