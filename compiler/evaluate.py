@@ -1,0 +1,65 @@
+"""`evaluate`: what a graph means.  Every pass, kernel and back end is tested equal to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import CheckFailed, IRError
+from .ir import Graph, Node, Value, bind_sizes, solve_sizes
+from .quiet import quiet
+
+Array = npt.NDArray[Any]
+
+
+def interpret(
+    graph: Graph, inputs: Sequence[Any], apply: Callable[[Node, list[Any]], Sequence[Any]]
+) -> Callable[[Value], Any]:
+    """Runs the graph's nodes in order with `apply(node, operands) -> results`; returns the look-up of a value.
+
+    The one loop behind evaluation, differentiation's inlining and every pass that rebuilds a graph.
+    """
+    environment: dict[Value, Any] = dict(zip(graph.inputs, inputs, strict=True))
+    for node in graph.nodes:
+        results = apply(node, [environment[o] for o in node.operands])
+        environment.update(zip(node.results, results, strict=True))
+    return environment.__getitem__
+
+
+def evaluate(graph: Graph, inputs: Sequence[Any]) -> list[Array]:
+    """The outputs of `graph` on arrays, computed one primitive at a time by the NumPy references.
+
+    Args:
+        graph: any well-formed graph; symbolic sizes are read off the arrays' shapes.
+        inputs: one array for each input, of its dtype.
+
+    Raises:
+        CheckFailed: a check does not hold.
+        IRError: an array does not fit its input's type.
+    """
+    arrays = [np.asarray(x) for x in inputs]
+    _require_fit(graph, arrays)
+    sizes = solve_sizes([v.aval for v in graph.inputs], [a.shape for a in arrays])
+    value_of = interpret(graph, arrays, lambda node, xs: apply_reference(node, xs, sizes))
+    for check in graph.checks:
+        if not value_of(check.condition):
+            raise CheckFailed(check.message)
+    return [np.asarray(value_of(output)) for output in graph.outputs]
+
+
+def apply_reference(node: Node, operands: Sequence[Any], sizes: Mapping[str, int]) -> Sequence[Any]:
+    """Results of one node on arrays."""
+    params = {k: bind_sizes(v, sizes) for k, v in node.params.items()} if sizes else node.params
+    result = quiet.run(node.prim.reference, *operands, **params)
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _require_fit(graph: Graph, arrays: Sequence[Array]) -> None:
+    if len(arrays) != len(graph.inputs):
+        raise IRError(f"{graph.name} takes {len(graph.inputs)} arguments, got {len(arrays)}")
+    for position, (value, array) in enumerate(zip(graph.inputs, arrays, strict=True)):
+        if array.dtype != value.aval.dtype.numpy:
+            raise IRError(f"argument {position}: expected {value.aval}, got dtype {array.dtype}")

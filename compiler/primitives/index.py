@@ -1,0 +1,101 @@
+"""Indexing by tensors: rows of the first dimension, read or written at positions that are data.
+
+Every form of PyTorch's tensor indexing is composed of these: several index tensors become one over a flattened
+operand.  Positions are taken as they are (a negative or too large one is undefined): the front end wraps negative
+positions and adds the bounds check.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..aval import Aval
+from ..errors import IRError
+from ..ir import Value
+from ..primitive import Cotangents, Gather, Primitive, Scatter, register
+from .create import full_like
+
+Array = npt.NDArray[Any]
+
+
+def _require_index(index: Aval) -> None:
+    if index.dtype.kind not in ("int", "uint"):
+        raise IRError(f"positions must be integers, got {index}")
+
+
+def _take_type(x: Aval, index: Aval) -> Aval:
+    _require_index(index)
+    if x.ndim == 0:
+        raise IRError("cannot take rows of a scalar")
+    return x.with_shape((*index.shape, *x.shape[1:]))
+
+
+def _take_vjp(ct: Value, out: Value, x: Value, index: Value) -> Cotangents:
+    return scatter_add(full_like(x, 0), index, ct), None
+
+
+take = register(
+    Primitive(
+        "take",
+        _take_type,
+        lambda x, index: np.take(x, index, axis=0),
+        _take_vjp,
+        Gather(),
+        "rows x[index]: the result's shape is index's followed by a row's",
+    )
+)
+
+
+def _scatter_type(x: Aval, index: Aval, rows: Aval) -> Aval:
+    _require_index(index)
+    if rows.dtype is not x.dtype or rows.shape != (*index.shape, *x.shape[1:]):
+        raise IRError(f"expected rows of {x} for each position of {index}, got {rows}")
+    return x
+
+
+def _scatter_add_reference(x: Array, index: Array, rows: Array) -> Array:
+    out = np.array(x)
+    np.add.at(out, index, rows)
+    return out
+
+
+def _scatter_add_vjp(ct: Value, out: Value, x: Value, index: Value, rows: Value) -> Cotangents:
+    return ct, None, take(ct, index)
+
+
+scatter_add = register(
+    Primitive(
+        "scatter_add",
+        _scatter_type,
+        _scatter_add_reference,
+        _scatter_add_vjp,
+        Scatter("add"),
+        "x with rows added at the positions in index, in order",
+    )
+)
+
+
+def _scatter_reference(x: Array, index: Array, rows: Array) -> Array:
+    out = np.array(x)
+    out[index] = rows
+    return out
+
+
+def _scatter_vjp(ct: Value, out: Value, x: Value, index: Value, rows: Value) -> Cotangents:
+    """Exact where positions are distinct; of several writes to one position each gets the cotangent (PyTorch's rule)."""
+    return scatter(ct, index, full_like(rows, 0)), None, take(ct, index)
+
+
+scatter = register(
+    Primitive(
+        "scatter",
+        _scatter_type,
+        _scatter_reference,
+        _scatter_vjp,
+        Scatter("set"),
+        "x with its rows at the positions in index replaced; the last write wins",
+    )
+)
