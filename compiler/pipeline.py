@@ -1,0 +1,90 @@
+"""The pipeline: every pass over the graph, in the order in which they run.
+
+A program goes through these stages, each of which prints:
+
+    trace   the graph as recorded                                          the front end's tracer
+    joint   forward, derived backward and optimiser's update in one graph  autodiff
+    opt     the graph after the passes below                               run_passes
+    fused   groups of nodes, one kernel each; why edges are not fused      schedule
+    memory  buffers, their lives and the arena: a Program                  schedule
+    kernel  loop nests                                                     schedule
+    llvm    LLVM IR, or Python source for the other back end               codegen
+    asm     machine code                                                   the runtime
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from .errors import IRError
+from .ir import Graph
+from .passes import checks, simplify
+from .text.lexer import suggestion
+from .verify import verify
+
+STAGES = ("trace", "joint", "opt", "fused", "memory", "kernel", "llvm", "asm")
+
+
+class Pass(NamedTuple):
+    """A step of the pipeline.
+
+    Attributes:
+        name: its file's name, which the CLI takes to stop after it.
+        run: what it does; pure.
+        why: what it is for, in one line.
+    """
+
+    name: str
+    run: Callable[[Graph], Graph]
+    why: str
+
+
+PASSES = (
+    Pass(
+        "simplify", simplify.run, "what backward and optimiser leave behind costs nothing to skip"
+    ),
+    Pass(
+        "checks", checks.run, "a condition that simplify proved needs no test when the program runs"
+    ),
+)
+"""The list.  `compiler/schedule` goes on from here: `schedule(graph, target) -> Program`."""
+
+Observe = Callable[[str, Graph], None]
+
+
+def run_passes(
+    graph: Graph, *, until: str | None = None, check: bool = False, observe: Observe | None = None
+) -> Graph:
+    """The graph after the passes: what the stage "opt" prints.
+
+    Args:
+        graph: a well-formed graph.
+        until: the last pass to run; by default all run.
+        check: whether to verify the graph before the first pass and after each one.
+        observe: called with each pass's name and result.
+
+    Raises:
+        ValueError: no pass is called `until`.
+        IRError: `check` found a graph that is not well formed; the message says after which pass.
+    """
+    names = [p.name for p in PASSES]
+    if until is not None and until not in names:
+        hint = suggestion(until, names)
+        raise ValueError(f"no pass is called {until!r}{hint}; the passes are {', '.join(names)}")
+    if check:
+        _verify(graph, "before the first pass")
+    for step in PASSES[: names.index(until) + 1 if until else None]:
+        graph = step.run(graph)
+        if check:
+            _verify(graph, f"after the pass {step.name}")
+        if observe is not None:
+            observe(step.name, graph)
+    return graph
+
+
+def _verify(graph: Graph, when: str) -> None:
+    try:
+        verify(graph)
+    except IRError as error:
+        raise IRError(f"{when}: {error}") from None
