@@ -1,0 +1,203 @@
+"""The LLVM back end: a scheduled program as LLVM text.
+
+    i32 @taut_program(ptr %table)   counts the call, runs the steps, returns 0 or a check's number
+    void @kernel.NAME(...)          one function for each distinct kernel
+    ... @taut.NAME(...)             what products and vector mathematics need
+
+The text depends on nothing but the program and the target.  Addresses come from the table when the
+program runs.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from ..aval import symbol
+from ..errors import CompileError
+from ..schedule.loops import Kernel
+from ..schedule.program import Program, RunCall, RunCheck, RunCopy, RunKernel, RunMatmul, Step
+from ..target import Target
+from .flatten import flatten
+from .llvm_control import Sizes, as_value
+from .llvm_kernel import declare_kernel, emit_kernel, first_extent
+from .llvm_matmul import Products
+from .llvm_ops import Operations
+from .llvm_values import F64, I1, I8, I32, I64, POINTER, VOID, constant, index, intrinsic
+from .spec import ProgramSpec, layout_of
+
+ENTRY = "taut_program"
+_GENERATORS = (
+    "uniform",
+    "normal",
+    "uniform_between",
+    "normal_scaled",
+    "integers",
+    "bernoulli",
+)
+
+
+def emit_llvm(program: Program, target: Target) -> ProgramSpec:
+    """The program as LLVM IR for one kind of machine.
+
+    Raises:
+        CompileError: a kernel cannot be expressed with its lanes, or a step calls what this back
+        end does not have.
+    """
+    module = ir.Module(name=program.name)
+    module.triple, module.data_layout = target.triple, target.data_layout
+    _ProgramEmitter(module, program, target).run()
+    externs = [f.name for f in module.functions if f.is_declaration]
+    return ProgramSpec(
+        name=program.name,
+        backend="llvm",
+        source=str(module),
+        entry=ENTRY,
+        externs=tuple(sorted(n for n in externs if not n.startswith("llvm."))),
+        inputs=program.inputs,
+        outputs=program.outputs,
+        donations=program.donations,
+        slots=program.slots,
+        symbols=program.symbols,
+        checks=program.checks,
+    )
+
+
+class _ProgramEmitter:
+    """The entry function.  Its first block reads the table, each word that is used once."""
+
+    def __init__(self, module: ir.Module, program: Program, target: Target) -> None:
+        self._module, self._program = module, program
+        self._layout = layout_of(program)
+        self._operations = Operations(module)
+        self._products = Products(module, target)
+        self._pointers: dict[int, ir.Value] = {}
+        runs = [step for step in program.steps if isinstance(step, RunKernel)]
+        self._flat = {kernel: flatten(kernel) for kernel in program.kernels}
+        self._in_place = {self._flat[run.kernel] for run in runs if self._is_in_place(run)}
+        self._kernels: dict[Kernel, ir.Function] = {}
+
+        function = ir.Function(module, ir.FunctionType(I32, [POINTER]), ENTRY)
+        (self._table,) = function.args
+        self._table.name = "table"
+        entry, steps = function.append_basic_block("table"), function.append_basic_block("steps")
+        self._entry, self._builder = ir.IRBuilder(entry), ir.IRBuilder(steps)
+        self._words = dict(zip(program.symbols, self._layout.symbols, strict=True))
+        self._sizes = Sizes(self._entry, self._read_size)
+
+    def run(self) -> None:
+        self._count_call()
+        for step in self._program.steps:
+            self._step(step)
+        self._builder.ret(I32(0))
+        self._entry.branch(self._builder.function.basic_blocks[1])
+
+    def _step(self, step: Step) -> None:
+        match step:
+            case RunKernel():
+                self._run_kernel(step)
+            case RunMatmul():
+                self._products.emit(self._builder, step, self._pointer, self._sizes)
+            case RunCall():
+                self._run_call(step)
+            case RunCopy():
+                self._run_copy(step)
+            case RunCheck():
+                self._run_check(step)
+
+    # --- the table --------------------------------------------------------------------------------
+
+    def _count_call(self) -> None:
+        calls = self._entry.load(self._table, align=8, typ=I64)
+        self._entry.store(self._entry.add(calls, index(1)), self._table, align=8)
+
+    def _word(self, buffer: int) -> int:
+        """The word of the table with a buffer's address: one for buffers that share memory."""
+        place = self._program.buffers[buffer]
+        if place.kind == "input":
+            return self._layout.inputs[place.position]
+        if place.kind == "temp":
+            return self._layout.slots[place.position]
+        donor = self._program.donations[place.position]
+        word = self._layout.outputs[place.position] if donor is None else self._layout.inputs[donor]
+        assert word is not None, "an output has a word of its own unless an input gives it one"
+        return word
+
+    def _pointer(self, buffer: int) -> ir.Value:
+        word = self._word(buffer)
+        if word not in self._pointers:
+            address = self._address_of_word(word)
+            name = self._program.buffers[buffer].name
+            self._pointers[word] = self._entry.load(address, name=name, align=8, typ=POINTER)
+        return self._pointers[word]
+
+    def _read_size(self, name: str) -> ir.Value:
+        return self._entry.load(self._address_of_word(self._words[name]), align=8, typ=I64)
+
+    def _address_of_word(self, word: int) -> ir.Value:
+        return self._entry.gep(self._table, [index(word)], source_etype=I64)
+
+    # --- steps ------------------------------------------------------------------------------------
+
+    def _run_kernel(self, step: RunKernel) -> None:
+        kernel = self._flat[step.kernel]
+        if kernel not in self._kernels:
+            name = self._module.get_unique_name(f"kernel.{kernel.name}")
+            function = declare_kernel(self._module, kernel, name, kernel not in self._in_place)
+            emit_kernel(function, kernel, self._operations)
+            self._kernels[kernel] = function
+        symbols = [as_value(self._sizes(symbol(name))) for name in kernel.symbols]
+        bounds = [index(0), as_value(self._sizes(first_extent(kernel)))]
+        arguments = [*map(self._pointer, step.buffers), *symbols, *bounds]
+        self._builder.call(self._kernels[kernel], arguments)
+
+    def _is_in_place(self, step: RunKernel) -> bool:
+        """Whether memory that the kernel writes is another of its buffers, too."""
+        words = [self._word(b) for b in step.buffers]
+        written = [w for w, b in zip(words, step.kernel.buffers, strict=True) if b.written]
+        return any(words.count(word) > 1 for word in written)
+
+    def _run_call(self, step: RunCall) -> None:
+        pointers = [self._pointer(b) for b in step.buffers]
+        integers = [as_value(self._sizes(n)) for n in step.integers]
+        numbers = [*integers, *(ir.Constant(F64, x) for x in step.floats)]
+        if step.function == "solve":
+            arguments = [*pointers, *numbers]
+            name = f"taut_solve_{step.dtype.name}"
+            self._builder.call(self._extern(name, [a.type for a in arguments]), arguments)
+        else:
+            generator = self._generator(step)
+            state, out, new_state = pointers
+            self._builder.call(generator, [state, new_state, out, *numbers])
+
+    def _generator(self, step: RunCall) -> ir.Function:
+        if step.function not in _GENERATORS:
+            raise CompileError(f"the LLVM back end has no function called {step.function}")
+        from . import random  # here, since few programs draw
+
+        emit = getattr(random, f"emit_{step.function}")
+        takes_dtype = step.function not in ("integers", "bernoulli")
+        generator: ir.Function = emit(self._module, *[step.dtype] * takes_dtype)
+        return generator
+
+    def _extern(self, name: str, types: list[ir.Type]) -> ir.Function:
+        if name not in self._module.globals:
+            ir.Function(self._module, ir.FunctionType(VOID, types), name)
+        return self._module.globals[name]
+
+    def _run_copy(self, step: RunCopy) -> None:
+        """Copies nothing where both buffers are one piece of memory."""
+        if self._word(step.source) == self._word(step.target):
+            return
+        size = as_value(self._sizes(self._program.buffers[step.source].aval.nbytes))
+        target, source = self._pointer(step.target), self._pointer(step.source)
+        operands = [target, source, size, constant(I1, False)]
+        intrinsic(self._builder, "memcpy", VOID, operands, POINTER, POINTER, I64)
+
+    def _run_check(self, step: RunCheck) -> None:
+        value = self._builder.load(self._pointer(step.buffer), align=1, typ=I8)
+        failed = self._builder.append_basic_block("failed")
+        passed = self._builder.append_basic_block("passed")
+        self._builder.cbranch(self._builder.icmp_unsigned("!=", value, I8(0)), passed, failed)
+        self._builder.position_at_end(failed)
+        self._builder.ret(I32(step.number + 1))
+        self._builder.position_at_end(passed)

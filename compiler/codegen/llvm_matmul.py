@@ -1,0 +1,162 @@
+"""Matrix products: one internal function for each dtype serves all products of a program.
+
+`out = x @ y` with a column-major `out` is computed as `out' = y' @ x'`; products with one column
+likewise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeAlias
+
+from llvmlite import ir
+
+from .. import dtypes
+from ..aval import Dim
+from ..dtypes import DType
+from ..errors import CompileError
+from ..schedule.program import MatrixView, RunMatmul
+from ..target import LANES, Target
+from .llvm_blocked import emit_blocked
+from .llvm_cast import round_to, widen
+from .llvm_control import (
+    Carried,
+    Number,
+    Sizes,
+    add,
+    as_value,
+    loop,
+    multiply,
+    smaller,
+)
+from .llvm_tiles import TileTypes, declare_product
+from .llvm_values import (
+    I1,
+    I64,
+    addresses,
+    constant,
+    first_lanes,
+    gather,
+    index,
+    intrinsic,
+    lane_numbers,
+    memory_type,
+    register_type,
+    spread,
+)
+
+Pointer: TypeAlias = Callable[[int], ir.Value]
+
+
+class Products:
+    """Emits the products of one program."""
+
+    def __init__(self, module: ir.Module, target: Target) -> None:
+        self._module, self._target = module, target
+        self._functions: dict[str, ir.Function] = {}
+
+    def emit(self, builder: ir.IRBuilder, step: RunMatmul, pointer: Pointer, sizes: Sizes) -> None:
+        """A call for each matrix of the batch.
+
+        Raises:
+            CompileError: the dtype has no product.
+        """
+        step = _row_major(step)
+        function = self._function(step.dtype)
+        x_row, x_step = _strides(step.x)
+        fixed = [
+            *(as_value(sizes(d)) for d in (step.rows, step.columns, step.inner, x_row, x_step)),
+            as_value(sizes(step.y.leading)),
+            ir.Constant(I1, step.y.transposed),
+            as_value(sizes(step.out.leading)),
+        ]
+
+        def product(b: Number, _: Carried) -> Carried:
+            views = (step.x, step.y, step.out)
+            matrices = [_matrix(builder, v, b, step.dtype, pointer, sizes) for v in views]
+            builder.call(function, [*matrices, *fixed])
+            return []
+
+        loop(builder, 0, sizes(step.batch), 1, [], product)
+
+    def _function(self, dtype: DType) -> ir.Function:
+        if dtype.name not in self._functions:
+            if dtype.kind == "bool":
+                raise CompileError("matmul: there is no product of bools; cast them to an integer")
+            blocked = dtype in (dtypes.f32, dtypes.f64)
+            emit = emit_blocked if blocked else _emit_simple
+            self._functions[dtype.name] = emit(self._module, dtype, self._target)
+        return self._functions[dtype.name]
+
+
+def _row_major(step: RunMatmul) -> RunMatmul:
+    """The same product with a row-major result, and with more columns than one if it may have."""
+    is_column = step.columns == 1 and step.rows != 1 and step.out.leading == 1
+    if not step.out.transposed and not is_column:
+        return step
+    out = replace(step.out, transposed=False, leading=step.out.leading)
+    if is_column and not step.out.transposed:
+        out = replace(out, leading=step.rows)
+    x, y = (replace(v, transposed=not v.transposed) for v in (step.y, step.x))
+    return replace(step, x=x, y=y, out=out, rows=step.columns, columns=step.rows)
+
+
+def _strides(view: MatrixView) -> tuple[Dim, Dim]:
+    """Distances of rows and of columns."""
+    return (1, view.leading) if view.transposed else (view.leading, 1)
+
+
+def _matrix(
+    builder: ir.IRBuilder,
+    view: MatrixView,
+    batch: Number,
+    dtype: DType,
+    pointer: Pointer,
+    sizes: Sizes,
+) -> ir.Value:
+    stride = multiply(builder, sizes(view.batch_stride), batch)
+    position = add(builder, sizes(view.offset), stride)
+    if isinstance(position, int) and position == 0:
+        return pointer(view.buffer)
+    return builder.gep(pointer(view.buffer), [as_value(position)], source_etype=memory_type(dtype))
+
+
+# --- other dtypes: one row and sixteen columns at a time ------------------------------------------
+
+
+def _emit_simple(module: ir.Module, dtype: DType, target: Target) -> ir.Function:
+    """A product without tiles; f16 is added up in f32, in order, and rounded once."""
+    function, builder, of = declare_product(module, dtype)
+    types, lanes = TileTypes(dtype, LANES), LANES
+    y_row = builder.select(of.y_transposed, index(1), of.y_leading)
+    y_step = builder.select(of.y_transposed, of.y_leading, index(1))
+    wide = register_type(dtypes.f32 if dtype is dtypes.f16 else dtype)
+
+    def row(i: Number, _: Carried) -> Carried:
+        return loop(builder, 0, of.columns, lanes, [], lambda j, _: block(as_value(i), as_value(j)))
+
+    def block(i: ir.Value, j: ir.Value) -> Carried:
+        left = as_value(smaller(builder, builder.sub(of.columns, j), lanes))
+        mask = first_lanes(builder, left, lanes)
+        places = builder.mul(spread(builder, y_step, lanes), lane_numbers(I64, lanes))
+
+        def step(k: Number, sums: Carried) -> Carried:
+            x_at = builder.add(builder.mul(i, of.x_row), builder.mul(as_value(k), of.x_step))
+            factor = widen(builder, types.load(builder, types.at(builder, of.x, x_at), 0))
+            start = builder.add(builder.mul(as_value(k), y_row), builder.mul(j, y_step))
+            at = addresses(builder, types.at(builder, of.y, start), places, types.element)
+            line = widen(builder, gather(builder, types.element, at, dtype.itemsize, mask))
+            factor = spread(builder, factor, lanes)
+            if dtype is dtypes.f16:
+                return [intrinsic(builder, "fma", line.type, [factor, line, sums[0]])]
+            return [builder.add(builder.mul(factor, line), sums[0])]
+
+        (total,) = loop(builder, 0, of.inner, 1, [constant(wide, 0, lanes)], step)
+        target_at = types.at(builder, of.out, builder.add(builder.mul(i, of.out_row), j))
+        types.store(builder, round_to(builder, total, dtype), target_at, mask)
+        return []
+
+    loop(builder, 0, of.rows, 1, [], row)
+    builder.ret_void()
+    return function

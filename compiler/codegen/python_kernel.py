@@ -1,0 +1,227 @@
+"""Kernels as Python functions: plain loops over flat arrays.
+
+Softmax of 64 rows of 10 comes out as
+
+    @kernel
+    def softmax(x, y):
+        \"\"\"x: f32 in, y: f32 out; lines: "mlp.py":12:9\"\"\"
+        for i0 in range(64):
+            v1 = np.float32(-np.inf)
+            for i1 in range(10):
+                v0 = x[i0*10 + i1]
+                v1 = np.maximum(v1, v0)
+            v5 = np.float32(0)
+            for i1 in range(10):
+                v2 = x[i0*10 + i1]
+                v3 = v2 - v1
+                v4 = np.exp(v3)
+                v5 = v5 + v4
+            for i1 in range(10):
+                v6 = x[i0*10 + i1]
+                v7 = v6 - v1
+                v8 = np.exp(v7)
+                v9 = v8 / v5
+                y[i0*10 + i1] = v9
+
+Every expression has the same type whether Numba compiles it or Python runs it: Numba computes
+narrow integers in 64 bits, so those are cut back after each operation; constants are typed.
+Reductions run in order, one element at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from .. import primitives  # noqa: F401 (registers them)
+from ..aval import Dim
+from ..dtypes import DType
+from ..errors import CompileError
+from ..primitive import Elementwise, get
+from ..schedule.loops import (
+    Compute,
+    Const,
+    Index,
+    Instruction,
+    Kernel,
+    Load,
+    Position,
+    Reduce,
+    Register,
+    Stage,
+    Store,
+)
+from .python_text import Names, dim_text, number_text, product_text, sum_text, type_text
+
+INDENT = "    "
+_HELPERS = ("remainder", "quotient")
+_IN_PLACE_OF = {  # what Numba compiles to another result than NumPy's, or to a trap
+    ("rem", "int"): "remainder({0}, {1})",
+    ("rem", "uint"): "remainder({0}, {1})",
+    ("floordiv", "int"): "quotient({0}, {1})",
+    ("floordiv", "uint"): "quotient({0}, {1})",
+    ("sign", "uint"): "{t}({0} > 0)",
+}
+_FROM_NUMBER_LINE = {"max": (float("-inf"), 0), "min": (float("inf"), 1)}
+
+
+def kernel_source(kernel: Kernel, name: str, reserved: Sequence[str] = ()) -> str:
+    """One kernel as a function called `name` of its buffers and the named sizes."""
+    return _KernelPrinter(kernel, reserved).function(name)
+
+
+def helpers_of(kernel: Kernel) -> set[str]:
+    """The functions of the prelude that a kernel calls."""
+    computes = (i for stage in kernel.stages for i in stage.body if isinstance(i, Compute))
+    called = {_lowering(i).partition("(")[0] for i in computes}
+    return called.intersection(_HELPERS)
+
+
+class _KernelPrinter:
+    def __init__(self, kernel: Kernel, reserved: Sequence[str]) -> None:
+        names = Names(reserved)
+        self.kernel = kernel
+        self.sizes = {symbol: names.fresh(symbol) for symbol in kernel.symbols}
+        self.buffers = [names.fresh(buffer.name) for buffer in kernel.buffers]
+        self.values: dict[Register, str] = {}
+        self.dtypes: dict[Register, DType] = {}
+
+    def function(self, name: str) -> str:
+        parameters = ", ".join([*self.buffers, *self.sizes.values()])
+        depth = len(self.kernel.extents)
+        lines = [f"@kernel\ndef {name}({parameters}):", f'{INDENT}"""{self._docstring()}"""']
+        lines += [INDENT * (d + 1) + self._loop(d, e) for d, e in enumerate(self.kernel.extents)]
+        for stage in self.kernel.stages:
+            lines += [INDENT * (depth + 1) + line for line in self._stage(stage, depth)]
+        return "\n".join(lines) + "\n"
+
+    def _docstring(self) -> str:
+        body = [instruction for stage in self.kernel.stages for instruction in stage.body]
+        read = {it.buffer for it in body if isinstance(it, Load)}
+        ways = [
+            f"{name}: {buffer.dtype.name} {_way(n in read, buffer.written)}"
+            for n, (name, buffer) in enumerate(zip(self.buffers, self.kernel.buffers, strict=True))
+        ]
+        lines = ", ".join(dict.fromkeys(map(str, self.kernel.locs)))
+        text = ", ".join(ways) + (f"; lines: {lines}" if lines else "")
+        return (text + " " * text.endswith('"')).replace("\\", "/").replace('"""', "'''")
+
+    def _loop(self, depth: int, extent: Dim) -> str:
+        return f"for i{depth} in range({dim_text(extent, self.sizes)}):"
+
+    def _stage(self, stage: Stage, depth: int) -> Iterator[str]:
+        for instruction in stage.body:
+            if isinstance(instruction, Reduce):
+                yield from self._start(instruction)
+        for inner, extent in enumerate(stage.extents):
+            yield INDENT * inner + self._loop(depth + inner, extent)
+        last = f"i{depth + len(stage.extents) - 1}"
+        for instruction in stage.body:
+            for line in self._instruction(instruction, last):
+                yield INDENT * len(stage.extents) + line
+
+    def _instruction(self, it: Instruction, last: str) -> Iterator[str]:
+        match it:
+            case Load():
+                yield self._define(it.register, it.dtype, f"{self._element(it.buffer, it.index)}")
+            case Const():  # stands where it is used
+                self.values[it.register] = number_text(it.value, it.dtype)
+                self.dtypes[it.register] = it.dtype
+            case Position():
+                text = f"{type_text(it.dtype)}({self._index(it.index)})"
+                yield self._define(it.register, it.dtype, text)
+            case Compute():
+                yield self._define(it.register, it.dtype, self._compute(it))
+            case Reduce():
+                yield from self._combine(it, last)
+            case Store():
+                sign = "+=" if it.combine == "add" else "="
+                yield f"{self._element(it.buffer, it.index)} {sign} {self.values[it.value]}"
+
+    def _define(self, register: Register, dtype: DType, text: str) -> str:
+        self.values[register], self.dtypes[register] = f"v{register}", dtype
+        return f"v{register} = {text}"
+
+    def _element(self, buffer: int, index: Index) -> str:
+        return f"{self.buffers[buffer]}[{self._index(index)}]"
+
+    def _index(self, index: Index) -> str:
+        loops = [product_text(c, f"i{d}", self.sizes) for d, c in enumerate(index.coefficients)]
+        data = [product_text(s, self._position(r), self.sizes) for r, s in index.dynamic]
+        offset = "" if index.offset == 0 else dim_text(index.offset, self.sizes)
+        return sum_text([*loops, *data, offset])
+
+    def _position(self, register: Register) -> str:
+        """A register as a position in 64 bits: u8 times a stride would wrap in NumPy."""
+        text = self.values[register]
+        return text if self.dtypes[register].name == "i64" else f"np.int64({text})"
+
+    def _compute(self, it: Compute) -> str:
+        template = _lowering(it)
+        operands = [self.values[r] for r in it.operands]
+        text = template.format(*operands, t=type_text(it.dtype))
+        return text if template.startswith("{t}(") else _narrowed(text, it.dtype)
+
+    def _start(self, it: Reduce) -> Iterator[str]:
+        self.values[it.register], self.dtypes[it.register] = f"v{it.register}", it.dtype
+        if it.combine == "argmax":
+            yield f"v{it.register}_best = {_identity('max', it.operand_dtype)}"
+            yield f"v{it.register} = {number_text(0, it.dtype)}"
+        else:
+            yield f"v{it.register} = {_identity(it.combine, it.dtype)}"
+
+    def _combine(self, it: Reduce, last: str) -> Iterator[str]:
+        so_far, value = f"v{it.register}", self.values[it.operand]
+        if it.combine == "argmax":
+            yield from self._keep_position(it, last)
+            return
+        if it.operand_dtype is not it.dtype:
+            value = f"{type_text(it.dtype)}({value})"
+        text = {
+            "add": f"{so_far} + {value}",
+            "mul": f"{so_far} * {value}",
+            "max": f"np.maximum({so_far}, {value})",
+            "min": f"np.minimum({so_far}, {value})",
+        }[it.combine]
+        yield f"{so_far} = {_narrowed(text, it.dtype)}"
+
+    def _keep_position(self, it: Reduce, last: str) -> Iterator[str]:
+        """The first of the largest; the first nan, where there is one."""
+        best, value = f"v{it.register}_best", self.values[it.operand]
+        larger = f"{value} > {best}"
+        if it.operand_dtype.is_floating_point:
+            larger += f" or ({value} != {value} and {best} == {best})"
+        yield f"if {larger}:"
+        yield f"{INDENT}{best} = {value}"
+        yield f"{INDENT}v{it.register} = {type_text(it.dtype)}({last})"
+
+
+def _way(read: bool, written: bool) -> str:
+    return " ".join(["in"] * read + ["out"] * written)
+
+
+def _lowering(it: Compute) -> str:
+    own = _IN_PLACE_OF.get((it.primitive, it.operand_dtype.kind))
+    if own is not None:
+        return own
+    lowering = get(it.primitive).require_lowering()
+    if not isinstance(lowering, Elementwise):
+        raise CompileError(f"{it.primitive} is not elementwise, so it cannot stand inside a kernel")
+    return lowering.python
+
+
+def _narrowed(text: str, dtype: DType) -> str:
+    narrow = dtype.kind in ("int", "uint") and dtype.bits < 64
+    return f"{type_text(dtype)}({text})" if narrow else text
+
+
+def _identity(combine: str, dtype: DType) -> str:
+    """What a reduction starts from."""
+    if combine in ("add", "mul"):
+        return number_text(int(combine == "mul"), dtype)
+    infinity, end = _FROM_NUMBER_LINE[combine]
+    if dtype.is_floating_point:
+        return number_text(infinity, dtype)
+    if dtype.kind == "bool":
+        return number_text(end, dtype)
+    low = -(1 << (dtype.bits - 1)) if dtype.kind == "int" else 0
+    return number_text((low, low + (1 << dtype.bits) - 1)[end], dtype)

@@ -1,0 +1,82 @@
+"""Matrix products of generated Python: `np.dot` on contiguous matrices, else plain loops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..aval import Dim
+from ..schedule.program import MatrixView, RunMatmul
+from .python_text import dim_text, product_text, sum_text
+
+Sizes = Mapping[str, str]
+
+PRODUCT = '''\
+@kernel
+def product(x, x_start, x_row, x_column, y, y_start, y_row, y_column, out, start, row, column,
+            m, n, k):
+    """out = x @ y of (m, k) and (k, n), given by their starts and strides of rows and columns."""
+    for i in range(m):
+        for j in range(n):
+            out[start + i*row + j*column] = 0
+        for l in range(k):
+            factor = x[x_start + i*x_row + l*x_column]
+            for j in range(n):
+                out[start + i*row + j*column] += factor * y[y_start + l*y_row + j*y_column]
+'''
+
+
+def matmul_source(step: RunMatmul, buffers: Sequence[str], sizes: Sizes) -> list[str]:
+    """The lines that run a product; the variable `batch` counts the matrices of a batch."""
+    call = _dot if _fits_dot(step) else _loops
+    if step.batch == 1:
+        return [call(step, buffers, sizes, "")]
+    line = call(step, buffers, sizes, "batch")
+    return [f"for batch in range({dim_text(step.batch, sizes)}):", f"    {line}"]
+
+
+def helpers_of_matmul(step: RunMatmul) -> set[str]:
+    """The functions of the prelude that a product calls."""
+    return set() if _fits_dot(step) else {"product"}
+
+
+def _fits_dot(step: RunMatmul) -> bool:
+    """BLAS takes floats, contiguous or transposed; NumPy and Numba want the result row-major."""
+    x, y, out = (_is_contiguous(v, r, c) for v, r, c in _views(step))
+    return step.dtype.name in ("f32", "f64") and x and y and out and not step.out.transposed
+
+
+def _views(step: RunMatmul) -> list[tuple[MatrixView, Dim, Dim]]:
+    return [
+        (step.x, step.rows, step.inner),
+        (step.y, step.inner, step.columns),
+        (step.out, step.rows, step.columns),
+    ]
+
+
+def _is_contiguous(view: MatrixView, rows: Dim, columns: Dim) -> bool:
+    return view.leading == (rows if view.transposed else columns)
+
+
+def _start(view: MatrixView, sizes: Sizes, batch: str) -> str:
+    offset = "" if view.offset == 0 else dim_text(view.offset, sizes)
+    return sum_text([product_text(view.batch_stride, batch, sizes) if batch else "", offset])
+
+
+def _dot(step: RunMatmul, buffers: Sequence[str], sizes: Sizes, batch: str) -> str:
+    matrices = []
+    for view, rows, columns in _views(step):
+        shape = (columns, rows) if view.transposed else (rows, columns)
+        extents = ", ".join(dim_text(d, sizes) for d in shape)
+        text = f"matrix({buffers[view.buffer]}, {_start(view, sizes, batch)}, {extents})"
+        matrices.append(f"{text}.T" if view.transposed else text)
+    return f"np.dot({', '.join(matrices)})"
+
+
+def _loops(step: RunMatmul, buffers: Sequence[str], sizes: Sizes, batch: str) -> str:
+    arguments = []
+    for view, _, _ in _views(step):
+        strides = ["1", dim_text(view.leading, sizes)]
+        row, column = strides if view.transposed else reversed(strides)
+        arguments += [buffers[view.buffer], _start(view, sizes, batch), row, column]
+    arguments += [dim_text(d, sizes) for d in (step.rows, step.columns, step.inner)]
+    return f"product({', '.join(arguments)})"

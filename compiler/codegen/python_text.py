@@ -1,0 +1,97 @@
+"""Names and small expressions of generated Python: what kernels and programs print alike."""
+
+from __future__ import annotations
+
+import keyword
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+from ..aval import Aval, Dim, FloorDiv, SymDim
+from ..dtypes import DType
+
+_MODULE = ("array", "batch", "entry", "kernel", "math", "matrix", "np", "program", "table", "words")
+_BUILTINS = ("abs", "int", "range")
+RESERVED = frozenset(_MODULE + _BUILTINS)
+"""Names that mean something in every generated module."""
+
+_GENERATED = re.compile(r"[iv]\d+(_best)?")  # loop variables, registers
+
+
+class Names:
+    """Gives each thing a name of its own, as like the user's name for it as Python allows."""
+
+    def __init__(self, taken: Sequence[str] = ()) -> None:
+        self._taken = {*RESERVED, *taken}
+
+    def fresh(self, wanted: str) -> str:
+        """`wanted` made an identifier, numbered if it is taken."""
+        stem = re.sub(r"\W", "_", wanted, flags=re.ASCII) or "_"
+        if stem[0].isdigit() or keyword.iskeyword(stem) or _GENERATED.fullmatch(stem):
+            stem = f"_{stem}"
+        name, count = stem, 1
+        while name in self._taken:
+            count += 1
+            name = f"{stem}_{count}"
+        self._taken.add(name)
+        return name
+
+
+def dim_text(dim: Dim, names: Mapping[str, str]) -> str:
+    """A size as an expression; `names` are the variables that hold the named sizes."""
+    if not isinstance(dim, SymDim):
+        return str(dim)
+    text = "".join(_term_text(monomial, factor, names) for monomial, factor in dim.terms)
+    return text[3:] if text.startswith(" + ") else f"-{text[3:]}"
+
+
+def _term_text(monomial: Sequence[str | FloorDiv], factor: int, names: Mapping[str, str]) -> str:
+    factors = [_atom_text(atom, names) for atom in monomial]
+    if abs(factor) != 1 or not factors:
+        factors.append(str(abs(factor)))
+    return f" {'-' if factor < 0 else '+'} {'*'.join(factors)}"
+
+
+def _atom_text(atom: str | FloorDiv, names: Mapping[str, str]) -> str:
+    if isinstance(atom, str):
+        return names[atom]
+    return f"(({dim_text(atom.numerator, names)}) // {atom.denominator})"
+
+
+def product_text(dim: Dim, variable: str, names: Mapping[str, str]) -> str:
+    """`dim * variable` without needless factors and parentheses; "" where it is zero."""
+    if dim == 0:
+        return ""
+    if dim == 1:
+        return variable
+    text = dim_text(dim, names)
+    return f"{variable}*({text})" if " " in text or text[0] == "-" else f"{variable}*{text}"
+
+
+def sum_text(terms: Sequence[str]) -> str:
+    """The terms that are not empty, added."""
+    return " + ".join(t for t in terms if t) or "0"
+
+
+def type_text(dtype: DType) -> str:
+    """The NumPy scalar type: `np.float32`, `np.bool_`."""
+    return "np.bool_" if dtype.kind == "bool" else f"np.{dtype.long_name}"
+
+
+def number_text(value: float, dtype: DType) -> str:
+    """A typed constant."""
+    if dtype.kind == "float":
+        value = float(value)
+        text = repr(value) if math.isfinite(value) else f"{'-' * (value < 0)}np.{_unfinite(value)}"
+    else:
+        text = repr(bool(value) if dtype.kind == "bool" else int(value))
+    return f"{type_text(dtype)}({text})"
+
+
+def _unfinite(value: float) -> str:
+    return "nan" if math.isnan(value) else "inf"
+
+
+def signature_text(name: str, inputs: Sequence[Aval], outputs: Sequence[Aval]) -> str:
+    """`step(f32[B,8], f32[8]) -> (f32[B])`."""
+    return f"{name}({', '.join(map(str, inputs))}) -> ({', '.join(map(str, outputs))})"

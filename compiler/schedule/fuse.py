@@ -1,0 +1,256 @@
+"""`fuse`: which nodes of a graph run together in one kernel.
+
+Nodes are met in order, operands first, and each joins the groups of what it reads where that is
+possible.  A group has an iteration space and, once something in it reduces, rows: its members have
+an element for each point or for each row, and a row's element may be broadcast back over the row.
+So softmax is one group, and so is a GELU, an optimizer's update, or a loss with its reduction.  An
+edge that stays cut carries the reason.
+
+Movement nodes belong to no group: whoever reads their result reads their operand through an index
+map.  A producer in another order can be fused too, if it is for this consumer alone: it is computed
+where it is needed (`moved`).
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+
+from ..errors import WhyNot
+from ..ir import Graph, Node, Value
+from ..primitive import Call, Matmul, Scatter, Window
+from .access import Accesses, is_literal, is_movement, is_reduction
+from .clusters import Cluster, Clusters, Edge
+from .plan import Cut, FusionPlan, Group, Kind
+from .recompute import Storage, recompute
+from .unions import Union, agreed, cluster_of, fit_row, one_space, reads_memory
+from .whole import is_computed, whole_values
+
+MAX_NODES = 200
+"""Operations in one kernel, at most: compile time of straight code grows faster than its length."""
+
+
+def fuse(graph: Graph, *, enabled: bool = True) -> FusionPlan:
+    """Groups the nodes of `graph`; unless `enabled`, each is a kernel of its own (for tests)."""
+    return _Fuser(graph, enabled).plan()
+
+
+class _Fuser:
+    def __init__(self, graph: Graph, enabled: bool) -> None:
+        self.graph, self.enabled = graph, enabled
+        self.access, self.clusters = Accesses(), Clusters()
+        self.whole = whole_values(graph)
+        self.nodes = [n for n in graph.nodes if is_computed(n, self.whole)]
+        reads = [e for n in self.nodes for e in self._edges(n)]
+        self.sources: dict[Node, list[Value]] = {}
+        for edge in reads:
+            self.sources.setdefault(edge.consumer, []).append(edge.access.source)
+        self.edges = [e for e in reads if not e.access.source.is_input]
+        self.readers: dict[Value, list[Node]] = {}
+        for edge in self.edges:
+            self.readers.setdefault(edge.access.source, []).append(edge.consumer)
+
+    def _edges(self, node: Node) -> list[Edge]:
+        if is_movement(node):
+            accesses = [self.access(node.results[0])]
+        else:
+            accesses = [self.access.operand(node, i) for i in range(len(node.operands))]
+        return [
+            Edge(access, node, position)
+            for position, access in enumerate(accesses)
+            if not is_literal(access.source.node)
+        ]
+
+    # --- grouping ---------------------------------------------------------------------------------
+
+    def plan(self) -> FusionPlan:
+        cuts, before = self._enter_all(), -1
+        while self.enabled and len(cuts) != before:  # once reductions are known, more may fit
+            before = len(cuts)
+            cuts = self._refused([edge for edge, _ in cuts])
+        self._merge_siblings()
+        storage = self._storage()
+        if self.enabled:
+            recompute(storage)
+        groups = [self._group(c, storage) for c in self.clusters.all()]
+        ordered = _in_order([g for g in groups if g.stores], storage)
+        stored = frozenset({*self.graph.inputs, *(v for g in ordered for v in g.stores)})
+        return FusionPlan(self.graph, tuple(ordered), _cuts(cuts, ordered), stored)
+
+    def _enter_all(self) -> list[tuple[Edge, WhyNot]]:
+        """Makes a group of each node and joins it to those above; returns what stays cut."""
+        by_consumer: dict[Node, list[Edge]] = {}
+        for edge in self.edges:
+            by_consumer.setdefault(edge.consumer, []).append(edge)
+        cuts: list[tuple[Edge, WhyNot]] = []
+        for node in self.nodes:
+            edges = by_consumer.get(node, [])
+            self.clusters.add(cluster_of(node, edges), [e.access.source.node for e in edges])
+            cuts += self._refused(edges)
+        return cuts
+
+    def _refused(self, edges: list[Edge]) -> list[tuple[Edge, WhyNot]]:
+        """Joins what can be joined; returns the rest with the reasons."""
+        edges = sorted(edges, key=lambda e: e.access.relation == "other")
+        verdicts = [(edge, self._join(edge)) for edge in edges]
+        return [(edge, why) for edge, why in verdicts if why is not None]
+
+    def _join(self, edge: Edge) -> WhyNot | None:
+        """Makes one group of producer and consumer, or says why not."""
+        producer = edge.access.source.node
+        p, c = self.clusters.of(producer), self.clusters.of(edge.consumer)
+        if p is c:
+            return None
+        verdict = self._fit(edge, p, c)
+        for other in c.reads:
+            if isinstance(verdict, WhyNot):
+                return verdict
+            if other is not edge and self.clusters.of(other.access.source.node) is p:
+                verdict = agreed(verdict, self._fit(other, p, c))
+        if isinstance(verdict, WhyNot):
+            return verdict
+        if len(p.nodes) + len(c.nodes) > MAX_NODES:
+            return WhyNot(f"the kernel would have more than {MAX_NODES} operations")
+        if self.clusters.between(producer, edge.consumer):
+            return WhyNot(
+                "fusing would make a cycle: a step between them needs one and feeds the other"
+            )
+        verdict.apply(self.clusters)
+        return None
+
+    def _merge_siblings(self) -> None:
+        """Joins groups that read one large value at the same points and do not need each other."""
+        readers: dict[Value, list[Node]] = {}
+        for consumer, sources in self.sources.items() if self.enabled else ():
+            for source in sources:
+                readers.setdefault(source, []).append(consumer)
+        for value, nodes in readers.items():
+            found = dict.fromkeys(self.clusters.of(n) for n in nodes)
+            spaces: dict[object, Cluster] = {}
+            for cluster in found:
+                if cluster.alone or cluster.size != value.aval.size or cluster.size == 1:
+                    continue
+                key = cluster.size, cluster.runs, cluster.inner
+                first = spaces.setdefault(key, cluster)
+                small = len(first.nodes) + len(cluster.nodes) <= MAX_NODES
+                if first is not cluster and small and self.clusters.apart(first, cluster):
+                    Union(first, cluster).apply(self.clusters)
+                    spaces[key] = self.clusters.of(first.nodes[0])
+
+    # --- laws -------------------------------------------------------------------------------------
+
+    def _fit(self, edge: Edge, p: Cluster, c: Cluster) -> Union | WhyNot:
+        """How the two groups would be one."""
+        if p.alone or not self.enabled:
+            return WhyNot(p.alone if self.enabled else "fusion is off")
+        access, consumer = edge.access, edge.consumer
+        if c.alone or access.relation == "other":
+            return self._fit_moved(edge, p, c)
+        producer_is_row = access.source.node in p.rows
+        consumer_is_row = consumer in c.rows and not is_reduction(consumer)
+        if access.relation == "row":
+            return fit_row(access, producer_is_row, consumer_is_row, p, c)
+        if producer_is_row == consumer_is_row:
+            return one_space(p, c)
+        rows, points = (c, p) if producer_is_row else (p, c)
+        if rows.runs is not None:
+            return WhyNot("it reduces what is reduced already: one kernel reduces once a row")
+        return Union(points, rows, rows_of=True)
+
+    def _fit_moved(self, edge: Edge, p: Cluster, c: Cluster) -> Union | WhyNot:
+        """A producer computed at the consumer's points, in whatever order those come."""
+        access, consumer = edge.access, edge.consumer
+        if reads_memory(consumer, edge.position):
+            return WhyNot(reads_memory(consumer, edge.position))
+        between = f"a {access.via} lies between" if access.via else f"{consumer.prim.name} moves it"
+        if access.expands:
+            return WhyNot(f"{between}: each element would be computed many times")
+        if p.runs is not None or p.moved:
+            return WhyNot(f"{between}, and the producer's kernel has an order of its own")
+        if not self._is_only_for(p, access.source, consumer):
+            return WhyNot(f"{between}, and others read the value or its kernel's other results")
+        return Union(c, p, moved=True)
+
+    def _is_only_for(self, cluster: Cluster, value: Value, reader: Node) -> bool:
+        """Whether a group has one result for the rest of the program, and this one reader."""
+        inside = set(cluster.nodes)
+        for node in cluster.nodes:
+            for result in node.results:
+                outside = {n for n in self.readers.get(result, ()) if n not in inside}
+                if result in self.whole or outside - ({reader} if result is value else set()):
+                    return False
+        return True
+
+    # --- results ----------------------------------------------------------------------------------
+
+    def _storage(self) -> Storage:
+        """Which value is read by which group, and which must be in memory whatever happens."""
+        members = {n: c for c in self.clusters.all() for n in c.nodes}
+        return Storage(self.nodes, members, self.sources, self.whole)
+
+    def _group(self, cluster: Cluster, storage: Storage) -> Group:
+        nodes = sorted(cluster.nodes, key=storage.position.__getitem__)
+        root = next((n for n in nodes if n not in cluster.moved), nodes[0])
+        kind = _kind(root)
+        stores = tuple(r for n in nodes for r in n.results if r in storage.stored)
+        if kind != "kernel":
+            stores = root.results
+        again = sorted(storage.again.get(cluster, ()), key=storage.position.__getitem__)
+        return Group(
+            kind,
+            storage.needed_for(stores, nodes),
+            stores,
+            cluster.shape,
+            cluster.axes,
+            cluster.inner,
+            frozenset(cluster.rows),
+            frozenset(cluster.moved),
+            tuple(again),
+        )
+
+
+def _kind(node: Node) -> Kind:
+    match node.prim.lowering:
+        case Matmul():
+            return "matmul"
+        case Call():
+            return "call"
+        case Scatter():
+            return "scatter"
+        case Window():
+            return "window"
+    return "kernel"
+
+
+def _cuts(refused: list[tuple[Edge, WhyNot]], groups: list[Group]) -> tuple[Cut, ...]:
+    """The edges between groups, each once, without those whose producer is computed again."""
+    again = {(n, m) for group in groups for n in group.again for m in (*group.nodes, *group.again)}
+    cuts: dict[tuple[Value, Node], Cut] = {}
+    for edge, why in refused:
+        producer, consumer = edge.access.source, edge.consumer
+        if (producer.node, consumer) not in again:
+            cuts.setdefault((producer, consumer), Cut(producer, consumer, why))
+    return tuple(cuts.values())
+
+
+def _in_order(groups: list[Group], storage: Storage) -> list[Group]:
+    """The groups in an order in which they can run: by their first members, if possible."""
+    home = {v: i for i, group in enumerate(groups) for v in group.stores}
+    waits: list[int] = []
+    below: list[list[int]] = [[] for _ in groups]
+    for i, group in enumerate(groups):
+        needs = {home[v] for v in storage.read_by((*group.nodes, *group.again)) if v in home} - {i}
+        waits.append(len(needs))
+        for need in needs:
+            below[need].append(i)
+    rank = [storage.position[group.nodes[0]] for group in groups]
+    ready = [(rank[i], i) for i, count in enumerate(waits) if not count]
+    ordered: list[Group] = []
+    ready.sort()
+    while ready:
+        _, i = heappop(ready)
+        ordered.append(groups[i])
+        for j in below[i]:
+            waits[j] -= 1
+            if not waits[j]:
+                heappush(ready, (rank[j], j))
+    return ordered

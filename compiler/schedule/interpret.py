@@ -1,0 +1,283 @@
+"""`interpret`: what a program means, run slowly in NumPy, for tests of schedules and back ends.
+
+All outer points of a kernel go in lockstep, one array operation for each instruction, or, with
+`points` given, one after the other in that order, which any legal kernel permits.  Fresh memory
+holds garbage, slots of the arena are shared as the program says, and reductions combine in the
+order that kernels promise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import primitives  # noqa: F401 (registers them)
+from ..aval import Aval, Dim, evaluate_dim
+from ..errors import CheckFailed
+from ..ir import solve_sizes
+from ..primitive import get
+from .loops import Compute, Const, Index, Instruction, Kernel, Load, Position, Reduce, Stage, Store
+from .own_steps import FLOAT_PARAMS, INTEGER_PARAMS
+from .program import MatrixView, Program, RunCall, RunCheck, RunCopy, RunKernel, RunMatmul, Step
+
+Array = npt.NDArray[Any]
+REDUCTION_LANES = 64
+GARBAGE = 0xA5
+
+
+def interpret(
+    program: Program,
+    inputs: Sequence[Array],
+    points: Callable[[int], Sequence[int]] | None = None,
+) -> list[Array]:
+    """The outputs of a program on arrays; donated inputs are copied first, not overwritten.
+
+    Args:
+        program: any scheduled program.
+        inputs: arrays of the types of `program.inputs`.
+        points: for a number of outer points the order to run them in; None runs them in lockstep.
+
+    Raises:
+        CheckFailed: a check does not hold.
+    """
+    sizes = solve_sizes(program.inputs, [a.shape for a in inputs])
+    memory = _Memory(program, inputs, sizes)
+    with np.errstate(all="ignore"):
+        for step in program.steps:
+            _run(step, program, memory, points)
+    return memory.outputs()
+
+
+class _Memory:
+    """The arrays behind a program's buffers, each flat."""
+
+    def __init__(self, program: Program, inputs: Sequence[Array], sizes: Mapping[str, int]) -> None:
+        self.program, self.sizes = program, sizes
+        self.inputs = [np.array(a).ravel() for a in inputs]
+        slots = [np.full(self.size(s), GARBAGE, np.uint8) for s in program.slots]
+        self.fresh = {j: self._garbage(a) for j, a in enumerate(program.outputs)}
+        self.buffers = []
+        for buffer in program.buffers:
+            if buffer.kind == "input":
+                self.buffers.append(self.inputs[buffer.position])
+            elif buffer.kind == "output":
+                self.buffers.append(self.fresh[buffer.position])
+            else:
+                count = self.size(buffer.aval.nbytes)
+                self.buffers.append(slots[buffer.position][:count].view(buffer.aval.dtype.numpy))
+
+    def size(self, dim: Dim) -> int:
+        return evaluate_dim(dim, self.sizes)
+
+    def _garbage(self, aval: Aval) -> Array:
+        return np.full(self.size(aval.nbytes), GARBAGE, np.uint8).view(aval.dtype.numpy)
+
+    def outputs(self) -> list[Array]:
+        pairs = enumerate(zip(self.program.outputs, self.program.donations, strict=True))
+        flat = [(a, self.fresh[j] if d is None else self.inputs[d]) for j, (a, d) in pairs]
+        return [array.reshape([self.size(d) for d in aval.shape]) for aval, array in flat]
+
+
+def _run(
+    step: Step, program: Program, memory: _Memory, points: Callable[[int], Sequence[int]] | None
+) -> None:
+    match step:
+        case RunKernel():
+            run_kernel(step.kernel, [memory.buffers[b] for b in step.buffers], memory.sizes, points)
+        case RunMatmul():
+            _matmul(step, memory)
+        case RunCall():
+            _call(step, memory)
+        case RunCopy():
+            memory.buffers[step.target][:] = memory.buffers[step.source]
+        case RunCheck():
+            if memory.buffers[step.buffer].view(np.uint8)[0] != 1:
+                raise CheckFailed(program.checks[step.number])
+
+
+# --- library calls --------------------------------------------------------------------------------
+
+
+def _matmul(step: RunMatmul, memory: _Memory) -> None:
+    batch, rows, columns, inner = (
+        memory.size(d) for d in (step.batch, step.rows, step.columns, step.inner)
+    )
+    x = _matrices(step.x, (batch, rows, inner), memory)
+    y = _matrices(step.y, (batch, inner, columns), memory)
+    out = _matrices(step.out, (batch, rows, columns), memory)
+    out[...] = np.matmul(np.ascontiguousarray(x), np.ascontiguousarray(y))
+
+
+def _matrices(view: MatrixView, shape: tuple[int, int, int], memory: _Memory) -> Array:
+    flat = memory.buffers[view.buffer][memory.size(view.offset) :]
+    batch, leading = memory.size(view.batch_stride), memory.size(view.leading)
+    steps = (batch, 1, leading) if view.transposed else (batch, leading, 1)
+    last = sum((n - 1) * s for n, s in zip(shape, steps, strict=True))
+    assert min(shape) == 0 or last < len(flat), "a matrix reaches beyond its buffer"
+    strides = tuple(s * flat.itemsize for s in steps)
+    return np.lib.stride_tricks.as_strided(flat, shape, strides)
+
+
+def _call(step: RunCall, memory: _Memory) -> None:
+    buffers = [memory.buffers[b] for b in step.buffers]
+    integers = [memory.size(i) for i in step.integers]
+    if step.function == "solve":
+        batch, n, columns = integers
+        a, b = buffers[0].reshape(batch, n, n), buffers[1].reshape(batch, n, columns)
+        results = get("solve").reference(a, b)
+    else:
+        name = step.function
+        params: dict[str, Any] = {"shape": (integers[0],)}
+        params |= zip(INTEGER_PARAMS.get(name, ()), integers[1:], strict=True)
+        params |= zip(FLOAT_PARAMS.get(name, ()), step.floats, strict=True)
+        if name not in ("integers", "bernoulli"):
+            params["dtype"] = step.dtype
+        results = get(step.function).reference(buffers[0], **params)
+    for buffer, result in zip(buffers[-len(results) :], results, strict=True):
+        buffer[:] = np.asarray(result).ravel()
+
+
+# --- kernels --------------------------------------------------------------------------------------
+
+
+def run_kernel(
+    kernel: Kernel,
+    buffers: Sequence[Array],
+    sizes: Mapping[str, int],
+    points: Callable[[int], Sequence[int]] | None = None,
+) -> None:
+    """Runs one kernel on flat arrays."""
+    extents = [evaluate_dim(e, sizes) for e in kernel.extents]
+    count = math.prod(extents)
+    chunks = [np.arange(count)] if points is None else [np.array([p]) for p in points(count)]
+    for chunk in chunks if count else []:
+        loops = np.unravel_index(chunk, extents) if extents else ()
+        _Points(kernel, buffers, sizes, [np.asarray(i)[:, None] for i in loops], len(chunk)).run()
+
+
+class _Points:
+    """A kernel at some of its outer points; a register is an array (points, loops of the stage)."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        buffers: Sequence[Array],
+        sizes: Mapping[str, int],
+        outer: list[Array],
+        count: int,
+    ) -> None:
+        self.kernel, self.buffers, self.sizes = kernel, buffers, sizes
+        self.outer, self.count = outer, count
+        self.registers: dict[int, Array] = {}
+
+    def run(self) -> None:
+        for stage in self.kernel.stages:
+            before = dict(self.registers)
+            reduced = self._stage(stage)
+            if stage.extents:
+                self.registers = before
+            self.registers |= reduced
+
+    def _stage(self, stage: Stage) -> dict[int, Array]:
+        extents = [evaluate_dim(e, self.sizes) for e in stage.extents]
+        steps = math.prod(extents)
+        inner = (
+            np.unravel_index(np.arange(steps), extents)
+            if extents and steps
+            else [np.zeros(steps, int) for _ in extents]
+        )
+        loops = [*self.outer, *(np.asarray(i)[None, :] for i in inner)]
+        reduced: dict[int, Array] = {}
+        for it in stage.body:
+            if isinstance(it, Reduce):
+                values = self._spread(self.registers[it.operand], steps)
+                last = extents[-1] if extents and self.kernel.lanes == "inner" else 1
+                reduced[it.register] = reduce_rows(it, values, last)[:, None]
+            elif isinstance(it, Store):
+                self._store(it, loops, steps)
+            else:
+                self.registers[it.register] = self._value(it, loops, steps)
+        return reduced
+
+    def _spread(self, value: Array, steps: int) -> Array:
+        return np.ascontiguousarray(np.broadcast_to(value, (self.count, steps)))
+
+    def _index(self, index: Index, loops: Sequence[Array], steps: int) -> Array:
+        position = np.full((self.count, steps), evaluate_dim(index.offset, self.sizes), np.int64)
+        for coefficient, loop in zip(index.coefficients, loops, strict=True):
+            position += evaluate_dim(coefficient, self.sizes) * loop
+        for register, stride in index.dynamic:
+            position += self.registers[register] * evaluate_dim(stride, self.sizes)
+        return position
+
+    def _value(self, it: Instruction, loops: Sequence[Array], steps: int) -> Array:
+        match it:
+            case Load():
+                index = self._index(it.index, loops, steps)
+                assert not index.size or index.min() >= 0, "a load before its buffer"
+                return self.buffers[it.buffer][index]
+            case Const():
+                return np.full((self.count, steps), it.value, it.dtype.numpy)
+            case Position():
+                return self._index(it.index, loops, steps).astype(it.dtype.numpy)
+            case Compute():
+                operands = [self._spread(self.registers[r], steps) for r in it.operands]
+                assert operands[-1].dtype == it.operand_dtype.numpy
+                params = {"dtype": it.dtype} if it.primitive == "cast" else {}
+                result = get(it.primitive).reference(*operands, **params)
+                return np.asarray(result).astype(it.dtype.numpy, copy=False)
+        raise AssertionError(it)
+
+    def _store(self, it: Store, loops: Sequence[Array], steps: int) -> None:
+        index = self._index(it.index, loops, steps).ravel()
+        assert not index.size or index.min() >= 0, "a store before its buffer"
+        assert self.kernel.buffers[it.buffer].written
+        value = self._spread(self.registers[it.value], steps).ravel()
+        assert value.dtype == self.buffers[it.buffer].dtype
+        if it.combine == "add":
+            np.add.at(self.buffers[it.buffer], index, value)
+        else:
+            self.buffers[it.buffer][index] = value
+
+
+_COMBINE: dict[str, Any] = {
+    "add": np.add,
+    "mul": np.multiply,
+    "max": np.maximum,
+    "min": np.minimum,
+}
+
+
+def reduce_rows(it: Reduce, values: Array, last: int) -> Array:
+    """Each row of `values` combined, in partial results along loops of `last` elements."""
+    if it.combine == "argmax":
+        return np.asarray(np.argmax(values, axis=1), it.dtype.numpy)
+    combine = _COMBINE[it.combine]
+    wide = values.astype(np.float32) if values.dtype == np.float16 else values
+    lanes = min(REDUCTION_LANES, 1 << max(last - 1, 0).bit_length())
+    partial = np.full((len(wide), lanes), _neutral(it.combine, wide.dtype), wide.dtype)
+    for line in np.split(wide, wide.shape[1] // last, axis=1) if wide.shape[1] else []:
+        for start in range(0, last, lanes):
+            block = line[:, start : start + lanes]
+            partial[:, : block.shape[1]] = combine(partial[:, : block.shape[1]], block)
+    while partial.shape[1] > 1:
+        half = partial.shape[1] // 2
+        partial = combine(partial[:, :half], partial[:, half:])
+    total = partial[:, 0]
+    result: Array = (total + 0 if it.combine == "add" else total).astype(it.dtype.numpy)
+    return result
+
+
+def _neutral(combine: str, dtype: np.dtype[Any]) -> Any:
+    if combine in ("add", "mul"):
+        return (-0.0 if dtype.kind == "f" else 0) if combine == "add" else 1
+    lowest = combine == "max"
+    if dtype.kind == "f":
+        return -np.inf if lowest else np.inf
+    if dtype.kind == "b":
+        return not lowest
+    return np.iinfo(dtype).min if lowest else np.iinfo(dtype).max

@@ -1,0 +1,155 @@
+"""The loop IR: what a kernel is, before any back end prints it.
+
+A kernel runs its *stages* once for each point of its outer, parallel loops.  A stage is a loop nest of its own (or,
+with no extents, straight code) over a scalar program; the value of a `Reduce` is complete when its stage ends, and
+later stages read it.  So an elementwise kernel is one stage without loops; a sum with its epilogue is a looped stage
+and a straight one; softmax is three stages: maximum, sum of exponentials, quotient.
+
+    kernel softmax(x: f32 in, y: f32 out)  outer (64)  lanes inner
+      stage (10):  %0 = load x[i0*10 + i1]; %1 = max %0
+      stage (10):  %2 = load x[i0*10 + i1]; %3 = sub %2, %1; %4 = exp %3; %5 = sum %4
+      stage (10):  %6 = load x[i0*10 + i1]; %7 = sub %6, %1; %8 = exp %7; %9 = div %8, %5; store y[i0*10 + i1] = %9
+
+Registers are numbered through the whole kernel.  Only the results of `Reduce` outlive their stage (and, in a straight
+stage, everything: it belongs to the outer point).  Structurally equal kernels are equal objects but for name and lines.
+
+Which loop is spread over the lanes of a vector is part of the meaning, since it settles the order of reductions:
+"outer" is the last outer loop (each lane owns a row; reductions are sequential), "inner" is the last loop of each
+looped stage (`LANES` partial results combined in a fixed tree at the end), "none" is scalar code in order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from ..aval import Dim
+from ..dtypes import DType
+from ..ir import Loc
+
+Register: TypeAlias = int
+Lanes: TypeAlias = Literal["outer", "inner", "none"]
+
+
+@dataclass(frozen=True)
+class Index:
+    """A position in a buffer, in elements: `offset + sum(coefficient * loop variable) + sum(stride * register)`.
+
+    `coefficients` has an entry for each loop: the outer loops, then the stage's.  `dynamic` holds (register, stride)
+    for positions that are data.
+    """
+
+    offset: Dim
+    coefficients: tuple[Dim, ...]
+    dynamic: tuple[tuple[Register, Dim], ...] = ()
+
+
+@dataclass(frozen=True)
+class Load:
+    """`register = buffer[index]`.  A bool is stored as a byte and is one bit in a register."""
+
+    register: Register
+    buffer: int
+    index: Index
+    dtype: DType
+
+
+@dataclass(frozen=True)
+class Const:
+    """`register = value`."""
+
+    register: Register
+    value: bool | int | float
+    dtype: DType
+
+
+@dataclass(frozen=True)
+class Position:
+    """`register = index`, the position itself as a number (`iota`)."""
+
+    register: Register
+    index: Index
+    dtype: DType
+
+
+@dataclass(frozen=True)
+class Compute:
+    """`register = primitive(operands)`: the scalar code is the primitive's `Elementwise` lowering."""
+
+    register: Register
+    primitive: str
+    operands: tuple[Register, ...]
+    operand_dtype: DType  # of the first operand that is not `select`'s condition
+    dtype: DType
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """`register` = all of the stage's values of `operand`, combined ("add", "mul", "max", "min", "argmax").
+
+    An argmax's result is the position along the stage's single loop, as i64.
+    """
+
+    register: Register
+    combine: str
+    operand: Register
+    operand_dtype: DType
+    dtype: DType
+
+
+@dataclass(frozen=True)
+class Store:
+    """`buffer[index] = value`, or `+=` where `combine` is "add"."""
+
+    buffer: int
+    index: Index
+    value: Register
+    dtype: DType
+    combine: Literal["set", "add"] = "set"
+
+
+Instruction: TypeAlias = Load | Const | Position | Compute | Reduce | Store
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A loop nest inside each outer point; no extents: straight code, once."""
+
+    extents: tuple[Dim, ...]
+    body: tuple[Instruction, ...]
+
+
+@dataclass(frozen=True)
+class KernelBuffer:
+    """A parameter of a kernel: base pointer to elements of `dtype`."""
+
+    name: str = field(compare=False)
+    dtype: DType = field()
+    written: bool = field()
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A compiled loop nest.
+
+    Attributes:
+        name: from the program; unique in it.
+        buffers: parameters, in order.
+        extents: the outer, parallel loops.
+        stages: run in order at each outer point.
+        lanes: which loop is spread over vector lanes (see the module).
+        symbols: named sizes that extents and indices mention: further parameters.
+        locs: the user's lines that it came from.
+        bytes_moved: bytes read and written, each buffer counted once.
+        flops: floating operations, each Compute and Reduce counted once an element.
+    """
+
+    name: str = field(compare=False)
+    buffers: tuple[KernelBuffer, ...]
+    extents: tuple[Dim, ...]
+    stages: tuple[Stage, ...]
+    lanes: Lanes
+    symbols: tuple[str, ...] = ()
+    locs: tuple[Loc, ...] = field(default=(), compare=False)
+    bytes_moved: Dim = field(default=0, compare=False)
+    flops: Dim = field(default=0, compare=False)

@@ -1,0 +1,75 @@
+"""`lower`: from a fusion plan to steps, each group's kernels as loop nests.
+
+The steps name buffers by their number in `Lowered.values`: which memory each value gets is settled
+later.
+"""
+
+from __future__ import annotations
+
+from .access import Accesses, plain_root, runs_of
+from .builder import Builder
+from .lowering import Lowered, runs_without_rows
+from .names import value_names
+from .nest import Nest
+from .own_steps import lower_call, lower_matmul, lower_scatter, lower_window
+from .plan import FusionPlan, Group
+from .program import RunCheck
+from .stages import Stages, stages_of
+
+
+def lower(plan: FusionPlan) -> Lowered:
+    """Turns each group into steps."""
+    lowered = Lowered(plan, value_names(plan.graph))
+    for value in plan.graph.inputs:
+        lowered.number(value)
+    access = Accesses()
+    for group in plan.groups:
+        _lower_group(lowered, group, access)
+    for number, check in enumerate(plan.graph.checks):
+        lowered.steps.append(RunCheck(lowered.number(plain_root(check.condition)), number))
+    return lowered
+
+
+def _lower_group(lowered: Lowered, group: Group, access: Accesses) -> None:
+    match group.kind:
+        case "kernel":
+            _lower_kernel(lowered, group, access)
+        case "matmul":
+            lower_matmul(lowered, group)
+        case "call":
+            lower_call(lowered, group)
+        case "scatter":
+            lower_scatter(lowered, group)
+        case "window":
+            lower_window(lowered, group)
+
+
+def _lower_kernel(lowered: Lowered, group: Group, access: Accesses) -> None:
+    if not group.reduced:
+        nest = Nest(runs_without_rows(group.shape, inside=False))
+        lowered.run(group, nest, lambda b: _write_all(b, group))
+        return
+    stages = stages_of(group, access)
+    whole = any(n.prim.name == "argmax" for n in group.nodes)
+    nest = Nest(runs_of(group.shape, group.reduced), (), group.inner, whole)
+    lowered.run(group, nest, lambda b: _write_stages(b, stages))
+
+
+def _write_all(builder: Builder, group: Group) -> None:
+    """Writes a kernel without reductions: its results at each point."""
+    point = builder.nest.point()
+    for value in group.stores:
+        builder.store(value, point, value, point, inner=False)
+
+
+def _write_stages(builder: Builder, stages: Stages) -> None:
+    """Writes a kernel with reductions, loop by loop."""
+    point, row = builder.nest.point(), builder.nest.row()
+    for part in stages.loops:
+        builder.begin_loops()
+        for node in part.reductions:
+            builder.reduce(node)
+        for value in part.stores:
+            builder.store(value, point, value, point, inner=True)
+    for value in stages.rows:
+        builder.store(value, row, value, row, inner=False)

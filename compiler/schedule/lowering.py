@@ -1,0 +1,102 @@
+"""What lowering makes, and the writing of one kernel of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ..aval import Dim, Shape, dim_symbols
+from ..ir import Loc, Node, Value
+from .access import Runs, runs_of
+from .builder import Builder
+from .cost import kernel_bytes, kernel_flops
+from .loops import Kernel, Lanes, Load, Position, Stage, Store
+from .names import kernel_name
+from .nest import Nest
+from .plan import FusionPlan, Group
+from .program import RunKernel, Step
+
+
+@dataclass
+class Lowered:
+    """Steps over values.
+
+    Attributes:
+        plan: what was lowered.
+        values: what has a buffer of its own; steps name values by their number here.
+        names: a readable name for each value of the graph.
+        steps: in an order in which they can run, the checks last.
+    """
+
+    plan: FusionPlan
+    names: dict[Value, str]
+    values: list[Value] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    _numbers: dict[Value, int] = field(default_factory=dict)
+
+    def number(self, value: Value) -> int:
+        """The number of a value with memory."""
+        known = self._numbers.get(value)
+        if known is None:
+            known = self._numbers[value] = len(self.values)
+            self.values.append(value)
+        return known
+
+    def run(
+        self, group: Group, nest: Nest, write: Callable[[Builder], None], lanes: Lanes | None = None
+    ) -> None:
+        """Adds the kernel that `write` writes, its loops cut where index maps ask for it."""
+        while True:
+            builder = Builder(nest, group.members, self.plan.stored)
+            write(builder)
+            finer = nest.cut(builder.wanted)
+            if finer is None:
+                break
+            nest = finer
+        kernel = self._finished(group, builder, lanes or _lanes(nest))
+        buffers = tuple(self.number(v) for v in builder.parameters)
+        self.steps.append(RunKernel(kernel, buffers))
+
+    def _finished(self, group: Group, builder: Builder, lanes: Lanes) -> Kernel:
+        extents, stages = builder.nest.extents[: builder.nest.outer], builder.stages()
+        return Kernel(
+            kernel_name(group.nodes),
+            builder.buffers(self.names),
+            extents,
+            stages,
+            lanes,
+            _symbols(extents, stages),
+            self._locs(group.nodes),
+            kernel_bytes(extents, stages),
+            kernel_flops(extents, stages),
+        )
+
+    def _locs(self, nodes: Sequence[Node]) -> tuple[Loc, ...]:
+        locs = self.plan.graph.locs
+        return tuple(dict.fromkeys(loc for n in nodes for loc in locs.get(n, ())))
+
+
+def runs_without_rows(shape: Shape, *, inside: bool) -> Runs:
+    """A space without reductions: one loop over all elements, outer or `inside` a stage."""
+    return tuple((size, inside) for size, _ in runs_of(shape, ()))
+
+
+def _lanes(nest: Nest) -> Lanes:
+    if nest.inner:
+        return "inner"
+    return "outer" if nest.outer else "none"
+
+
+def _symbols(extents: Sequence[Dim], stages: Sequence[Stage]) -> tuple[str, ...]:
+    """The named sizes that loops and indices mention, in order."""
+    dims = [*extents]
+    for stage in stages:
+        dims += stage.extents
+        for it in stage.body:
+            if isinstance(it, Load | Store | Position):
+                dims += [it.index.offset, *it.index.coefficients, *(s for _, s in it.index.dynamic)]
+    found: dict[str, None] = {}
+    for dim in dims:
+        if not isinstance(dim, int):
+            found.update(dict.fromkeys(sorted(dim_symbols(dim))))
+    return tuple(found)

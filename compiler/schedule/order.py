@@ -1,0 +1,125 @@
+"""The order of steps: what checks need first, then as written, but branches near their end first.
+
+An edge is *hard* if a step reads what another writes.  It is *soft* where a step would write its
+result over an input (`overwrites`): other readers of the input, and the checks, had better come
+first.  If they cannot, the result goes to memory of its own and is copied at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from heapq import heappop, heappush
+from itertools import pairwise
+from typing import TypeAlias
+
+from .effects import reads, writes
+from .program import RunCheck, Step
+
+
+def order(steps: Sequence[Step], overwrites: Mapping[int, int]) -> list[Step]:
+    """The steps, each after those whose results it reads.
+
+    Args:
+        steps: writers of one value in the order in which they must run.
+        overwrites: for a value (by number) the input whose memory it would take.
+    """
+    graph = _Dependencies(steps, overwrites)
+    return [steps[i] for i in graph.order()]
+
+
+FINISHING = 3
+"""Steps to the end of the program from which a branch is finished before another is begun."""
+
+_Rank: TypeAlias = tuple[bool, bool, int]
+
+
+class _Dependencies:
+    def __init__(self, steps: Sequence[Step], overwrites: Mapping[int, int]) -> None:
+        count = len(steps)
+        self.reads = [reads(s) for s in steps]
+        self.writes = [writes(s) for s in steps]
+        self.checks = [i for i, s in enumerate(steps) if isinstance(s, RunCheck)]
+        self.below: list[list[int]] = [[] for _ in range(count)]
+        self.soft_below: list[list[int]] = [[] for _ in range(count)]
+        self.hard, self.soft = [0] * count, [0] * count
+        self.above: list[set[int]] = [set() for _ in range(count)]
+        self._link()
+        self._link_softly(overwrites)
+        self.urgent, self.finishing = self._urgent(), self._finishing()
+
+    def _link(self) -> None:
+        writers: dict[int, list[int]] = {}
+        for i, written in enumerate(self.writes):
+            for value in written:
+                writers.setdefault(value, []).append(i)
+        for found in writers.values():
+            for first, second in pairwise(found):
+                self.above[second].add(first)
+        for i, read in enumerate(self.reads):
+            for value in read:
+                if i not in writers.get(value, ()):
+                    self.above[i].update(writers.get(value, ())[-1:])
+        for i, above in enumerate(self.above):
+            self.hard[i] = len(above)
+            for other in above:
+                self.below[other].append(i)
+
+    def _link_softly(self, overwrites: Mapping[int, int]) -> None:
+        readers: dict[int, list[int]] = {}
+        for i, read in enumerate(self.reads):
+            for value in read:
+                readers.setdefault(value, []).append(i)
+        for i, written in enumerate(self.writes):
+            for value in written & overwrites.keys():
+                for other in {*readers.get(overwrites[value], ()), *self.checks} - {i}:
+                    self.soft_below[other].append(i)
+                    self.soft[i] += 1
+
+    def _urgent(self) -> list[bool]:
+        """Which steps the checks need."""
+        urgent = [False] * len(self.hard)
+        stack = list(self.checks)
+        while stack:
+            i = stack.pop()
+            if not urgent[i]:
+                urgent[i] = True
+                stack += self.above[i]
+        return urgent
+
+    def _finishing(self) -> list[bool]:
+        """Which steps lead to results soon, and read values whose memory is free after that."""
+        heights = [0] * len(self.hard)
+        for i in reversed(range(len(self.hard))):
+            heights[i] = 1 + max((heights[j] for j in self.below[i]), default=0)
+        return [h <= FINISHING and bool(a) for h, a in zip(heights, self.above, strict=True)]
+
+    def order(self) -> list[int]:
+        """Step numbers in order; where only soft edges hold all back, these give way."""
+        done: list[int] = []
+        ready: list[_Rank] = []
+        held: list[_Rank] = []
+        for i, count in enumerate(self.hard):
+            if not count:
+                heappush(held if self.soft[i] else ready, self._rank(i))
+        placed = [False] * len(self.hard)
+        while ready or held:
+            *_, i = heappop(ready or held)
+            if placed[i]:
+                continue
+            placed[i] = True
+            done.append(i)
+            self._release(i, ready, held)
+        return done
+
+    def _rank(self, i: int) -> _Rank:
+        return not self.urgent[i], not self.finishing[i], i
+
+    def _release(self, i: int, ready: list[_Rank], held: list[_Rank]) -> None:
+        for other in self.below[i]:
+            self.hard[other] -= 1
+            if not self.hard[other]:
+                heappush(held if self.soft[other] else ready, self._rank(other))
+        for other in self.soft_below[i]:
+            self.soft[other] -= 1
+            if not self.soft[other] and not self.hard[other]:
+                heappush(ready, self._rank(other))

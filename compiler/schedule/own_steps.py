@@ -1,0 +1,148 @@
+"""Steps that are not fused kernels: library calls, and writes into a part of a value."""
+
+from __future__ import annotations
+
+from ..aval import Dim, Shape, size_of
+from ..errors import WhyNot
+from ..ir import Node, Value
+from ..primitive import Call
+from .access import is_literal, plain_root
+from .builder import Builder
+from .indexing import Data, Expr, linear, split, strides, unflatten
+from .lowering import Lowered, runs_without_rows
+from .matrices import matrix_view
+from .nest import Nest
+from .plan import Group
+from .program import MatrixView, RunCall, RunCopy, RunMatmul
+
+ADDED_LANES_FROM = 2
+"""Elements of a scattered row from which it is worth a loop over lanes."""
+
+INTEGER_PARAMS = {"integers": ("low", "high")}
+FLOAT_PARAMS = {
+    "uniform_between": ("low", "high"),
+    "normal_scaled": ("mean", "std"),
+    "bernoulli": ("p",),
+}
+"""Parameters of random generators that follow the count, in order."""
+
+
+def call_arguments(node: Node) -> tuple[tuple[Dim, ...], tuple[float, ...]]:
+    """The integers and floats that a native function takes, as `RunCall` describes them."""
+    name, params = node.prim.name, node.params
+    if name == "solve":
+        *batch, rows, columns = node.operands[1].aval.shape
+        return (size_of(batch), rows, columns), ()
+    integers = [node.results[0].aval.size, *(params[p] for p in INTEGER_PARAMS.get(name, ()))]
+    return tuple(integers), tuple(params[p] for p in FLOAT_PARAMS.get(name, ()))
+
+
+def lower_matmul(lowered: Lowered, group: Group) -> None:
+    """A call of the matrix product, its operands read where they lie."""
+    node = group.root
+    x, y = node.operands
+    *batch, rows, inner = x.aval.shape
+    columns = y.aval.shape[-1]
+    out = MatrixView(lowered.number(node.results[0]), 0, columns, rows * columns)
+    views = _view(lowered, x), _view(lowered, y)
+    dtype = x.aval.dtype
+    step = RunMatmul(*views, out, size_of(batch), rows, columns, inner, dtype)
+    lowered.steps.append(_joined_batch(step))
+
+
+def _view(lowered: Lowered, operand: Value) -> MatrixView:
+    view = matrix_view(operand)
+    if isinstance(view, WhyNot):  # it was stored for this
+        rows, columns = operand.aval.shape[-2:]
+        return MatrixView(lowered.number(plain_root(operand)), 0, columns, rows * columns)
+    return MatrixView(lowered.number(view.source), *view[1:])
+
+
+def lower_call(lowered: Lowered, group: Group) -> None:
+    """A call of a native function on whole buffers."""
+    node = group.root
+    lowering = node.prim.lowering
+    assert isinstance(lowering, Call)
+    operands = [lowered.number(plain_root(o)) for o in node.operands]
+    results = [lowered.number(r) for r in node.results]
+    integers, floats = call_arguments(node)
+    dtype = node.results[0].aval.dtype
+    buffers = (*operands, *results)
+    lowered.steps.append(RunCall(lowering.function, dtype, buffers, integers, floats))
+
+
+def lower_scatter(lowered: Lowered, group: Group) -> None:
+    """A copy of the first operand, then a kernel that adds or sets rows one after the other."""
+    node = group.root
+    x, index, rows = node.operands
+    out = node.results[0]
+    _base(lowered, group, x, out)
+    row = size_of(x.aval.shape[1:])
+    nest = Nest(runs_without_rows(rows.aval.shape, inside=True))
+    nest = nest.cut([(0, row)]) or nest if nest.extents else nest
+    add = node.prim.name == "scatter_add"
+
+    def write(b: Builder) -> None:
+        b.begin_loops()
+        point = b.nest.point()
+        which, inside = split(point, row, b.nest.extents)
+        target = linear([(Expr(0, ((Data(b.position(index, which)), 1),)), row), (inside, 1)])
+        b.store(rows, point, out, target, inner=True, add=add)
+
+    wide = row != 1 and not (isinstance(row, int) and row < ADDED_LANES_FROM)
+    lowered.run(group, nest, write, "inner" if wide and nest.extents else "none")
+
+
+def lower_window(lowered: Lowered, group: Group) -> None:
+    """For each part a kernel that writes it into its window of the result."""
+    node = group.root
+    out = node.results[0]
+    if node.prim.name == "set_slice":
+        base, part = node.operands
+        _base(lowered, group, base, out)
+        _part(lowered, group, part, node.params["start"], node.params["step"])
+        return
+    dim = node.params["dim"]
+    offset: Dim = 0
+    for part in node.operands:
+        start = tuple(offset if axis == dim else 0 for axis in range(part.aval.ndim))
+        _part(lowered, group, part, start, (1,) * part.aval.ndim)
+        offset = offset + part.aval.shape[dim]
+
+
+def _part(lowered: Lowered, group: Group, part: Value, start: Shape, step: Shape) -> None:
+    out = group.root.results[0]
+    steps = strides(out.aval.shape)
+
+    def write(b: Builder) -> None:
+        point = b.nest.point()
+        indices = unflatten(point, part.aval.shape, b.nest.extents)
+        places = [linear([(i, k)], s) for i, s, k in zip(indices, start, step, strict=True)]
+        b.store(part, point, out, linear(zip(places, steps, strict=True)), inner=False)
+
+    lowered.run(group, Nest(runs_without_rows(part.aval.shape, inside=False)), write)
+
+
+def _base(lowered: Lowered, group: Group, base: Value, out: Value) -> None:
+    """Fills `out` with what will be partly overwritten."""
+    root = plain_root(base)
+    if not is_literal(root.node):
+        step = RunCopy(lowered.number(root), lowered.number(out))
+        lowered.steps.append(step)
+        return
+
+    def write(b: Builder) -> None:
+        b.store(base, b.nest.point(), out, b.nest.point(), inner=False)
+
+    fill = Group("kernel", (root.node,), (out,), out.aval.shape)
+    lowered.run(fill, Nest(runs_without_rows(out.aval.shape, inside=False)), write)
+
+
+def _joined_batch(step: RunMatmul) -> RunMatmul:
+    """A batch of matrices by one and the same matrix is one taller matrix by it."""
+    x, y, out = step.x, step.y, step.out
+    stacked = not x.transposed and x.batch_stride == step.rows * x.leading
+    if step.batch == 1 or y.batch_stride != 0 or not stacked:
+        return step
+    rows = step.batch * step.rows
+    return RunMatmul(x, y, out, 1, rows, step.columns, step.inner, step.dtype)

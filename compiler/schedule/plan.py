@@ -1,0 +1,89 @@
+"""The fusion plan: which nodes run together, what is stored, and why other edges stay cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, TypeAlias
+
+from ..aval import Shape
+from ..errors import WhyNot
+from ..ir import Graph, Node, Value
+
+Kind: TypeAlias = Literal["kernel", "matmul", "call", "scatter", "window"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Nodes that run together.
+
+    Attributes:
+        kind: "kernel" is one loop nest; the others are steps of their own, with what is fused into
+            them.
+        nodes: the members, operands before users.
+        stores: the results that the rest of the program reads, which are written to memory.
+        shape: the iteration space, as one member has it.
+        reduced: the dimensions of `shape` that its reductions combine.
+        inner: whether reductions run over lanes of the innermost loop.
+        rows: members that have one element for each row, not for each point.
+        moved: members that are computed at other points than the space's own.
+        again: nodes of other groups that are computed here again rather than stored there.
+    """
+
+    kind: Kind
+    nodes: tuple[Node, ...]
+    stores: tuple[Value, ...]
+    shape: Shape
+    reduced: tuple[int, ...] = ()
+    inner: bool = False
+    rows: frozenset[Node] = frozenset()
+    moved: frozenset[Node] = frozenset()
+    again: tuple[Node, ...] = ()
+
+    @cached_property
+    def members(self) -> frozenset[Node]:
+        """The nodes, as a set."""
+        return frozenset(self.nodes)
+
+    @property
+    def root(self) -> Node:
+        """The node that a step of its own is for."""
+        return next(n for n in self.nodes if n not in self.moved)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A producer and a consumer that are not fused, and the reason."""
+
+    producer: Value
+    consumer: Node
+    why: WhyNot
+
+
+@dataclass(frozen=True)
+class FusionPlan:
+    """The result of `fuse`.
+
+    Attributes:
+        graph: what was planned.
+        groups: in an order in which they can run.
+        cuts: every edge between groups.
+        stored: all values that have memory: inputs, and what groups store.
+    """
+
+    graph: Graph
+    groups: tuple[Group, ...]
+    cuts: tuple[Cut, ...]
+    stored: frozenset[Value] = field(repr=False)
+
+    @property
+    def kernels(self) -> tuple[Group, ...]:
+        """The groups that are kernels."""
+        return tuple(g for g in self.groups if g.kind == "kernel")
+
+    def why_not(self, producer: Value, consumer: Value) -> str | None:
+        """The reason why an edge is cut, or None if it is not."""
+        for cut in self.cuts:
+            if cut.producer is producer and cut.consumer is consumer.node:
+                return cut.why.reason
+        return None

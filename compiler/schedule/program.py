@@ -1,0 +1,131 @@
+"""A scheduled program: buffers, and the steps that fill them in order.  Plain data, printed as the `memory` stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from ..aval import Aval, Dim
+from ..dtypes import DType
+from .loops import Kernel
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory for one value (or for several whose lives do not overlap).
+
+    Attributes:
+        name: for people: the value's name.
+        aval: type of the (first) value it holds; elements are contiguous, row-major.
+        kind: "input" (an argument; written only if donated), "output" (fresh memory of the caller's) or "temp".
+        position: which input, which output, or which slot of the arena.
+    """
+
+    name: str
+    aval: Aval
+    kind: Literal["input", "output", "temp"]
+    position: int
+
+
+@dataclass(frozen=True)
+class MatrixView:
+    """A batch of matrices inside a buffer, in elements: row-major, or column-major where `transposed`.
+
+    The element (b, i, j) is at `offset + b*batch_stride + (j*leading + i if transposed else i*leading + j)`.
+    """
+
+    buffer: int
+    offset: Dim
+    leading: Dim
+    batch_stride: Dim
+    transposed: bool = False
+
+
+@dataclass(frozen=True)
+class RunKernel:
+    """Runs a kernel on buffers (indices into `Program.buffers`), one for each of its parameters."""
+
+    kernel: Kernel
+    buffers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RunMatmul:
+    """`out[b] = x[b] @ y[b]` for matrices (rows, inner) and (inner, columns)."""
+
+    x: MatrixView
+    y: MatrixView
+    out: MatrixView
+    batch: Dim
+    rows: Dim
+    columns: Dim
+    inner: Dim
+    dtype: DType
+
+
+@dataclass(frozen=True)
+class RunCall:
+    """Calls a native function of the runtime on whole buffers.
+
+    `solve`: buffers (a, b, x, regular), integers (batch, n, columns); x may not overlap a or b.
+    `uniform`, `normal`: buffers (state, out, new state), integers (count,).
+    `integers`: the same with integers (count, low, high).  `bernoulli`: the same with floats (p,).
+    """
+
+    function: str
+    dtype: DType
+    buffers: tuple[int, ...]
+    integers: tuple[Dim, ...] = ()
+    floats: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunCopy:
+    """Copies a whole contiguous buffer (a state's shadow to its place, a base before a scatter)."""
+
+    source: int
+    target: int
+
+
+@dataclass(frozen=True)
+class RunCheck:
+    """Returns `number + 1` from the program unless the bool scalar in `buffer` is true."""
+
+    buffer: int
+    number: int
+
+
+Step: TypeAlias = RunKernel | RunMatmul | RunCall | RunCopy | RunCheck
+
+
+@dataclass(frozen=True)
+class Program:
+    """All that a back end needs: no graph, no pass and no front end is behind it.
+
+    Attributes:
+        name: the function's name.
+        inputs: types of the arguments.
+        outputs: types of the results.
+        donations: for each output the input that it replaces in place, or None.
+        buffers: every buffer that a step names.
+        slots: bytes of each arena slot (a symbolic size where its buffers are symbolic).
+        steps: in order.  No buffer that the caller can see is written before the last RunCheck.
+        checks: the message of each check.
+        symbols: named sizes, in the order of the table.
+    """
+
+    name: str
+    inputs: tuple[Aval, ...]
+    outputs: tuple[Aval, ...]
+    donations: tuple[int | None, ...]
+    buffers: tuple[Buffer, ...]
+    slots: tuple[Dim, ...]
+    steps: tuple[Step, ...]
+    checks: tuple[str, ...]
+    symbols: tuple[str, ...]
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """The kernels, in the order in which they first run."""
+        found = (s.kernel for s in self.steps if isinstance(s, RunKernel))
+        return tuple(dict.fromkeys(found))

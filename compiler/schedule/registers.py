@@ -1,0 +1,53 @@
+"""Registers of a kernel renamed."""
+
+from __future__ import annotations
+
+from .loops import (
+    Compute,
+    Const,
+    Index,
+    Instruction,
+    Load,
+    Position,
+    Reduce,
+    Register,
+    Stage,
+    Store,
+)
+
+
+def renumber(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """The same stages with registers numbered in the order in which they are defined."""
+    numbers: dict[Register, Register] = {}
+    for stage in stages:
+        for instruction in stage.body:
+            if not isinstance(instruction, Store):
+                numbers[instruction.register] = len(numbers)
+    if all(old == new for old, new in numbers.items()):
+        return stages
+    return tuple(Stage(s.extents, tuple(_renamed(i, numbers) for i in s.body)) for s in stages)
+
+
+def _renamed(it: Instruction, to: dict[Register, Register]) -> Instruction:
+    match it:
+        case Load():
+            return Load(to[it.register], it.buffer, _renamed_index(it.index, to), it.dtype)
+        case Const():
+            return Const(to[it.register], it.value, it.dtype)
+        case Position():
+            return Position(to[it.register], _renamed_index(it.index, to), it.dtype)
+        case Compute():
+            operands = tuple(to[r] for r in it.operands)
+            return Compute(to[it.register], it.primitive, operands, it.operand_dtype, it.dtype)
+        case Reduce():
+            operand = to[it.operand]
+            return Reduce(to[it.register], it.combine, operand, it.operand_dtype, it.dtype)
+        case Store():
+            index = _renamed_index(it.index, to)
+            return Store(it.buffer, index, to[it.value], it.dtype, it.combine)
+
+
+def _renamed_index(index: Index, to: dict[Register, Register]) -> Index:
+    if not index.dynamic:
+        return index
+    return Index(index.offset, index.coefficients, tuple((to[r], s) for r, s in index.dynamic))

@@ -1,0 +1,116 @@
+"""How two groups may become one: the laws of fusion that need no more than the two groups."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..aval import Shape, size_of
+from ..errors import WhyNot
+from ..ir import Node
+from ..primitive import Call, Gather, Matmul, Scatter, Window
+from .access import Access, is_over_lanes, is_reduction, runs_of
+from .clusters import Cluster, Clusters, Edge
+
+
+class Union(NamedTuple):
+    """A merger that is allowed: `gone` becomes part of `kept`.
+
+    With `rows_of`, what are points in `gone` are rows of `kept`; with `moved`, they come in another
+    order.
+    """
+
+    kept: Cluster
+    gone: Cluster
+    rows_of: bool = False
+    moved: bool = False
+
+    def apply(self, clusters: Clusters) -> None:
+        """Merges the groups."""
+        kept, gone = self.kept, self.gone
+        if self.rows_of:
+            gone.rows.update(gone.nodes)
+        if self.moved:
+            gone.moved.update(gone.nodes)
+        if gone.runs is not None:
+            kept.shape, kept.axes = gone.shape, gone.axes
+            kept.runs, kept.inner = gone.runs, gone.inner
+        if len(gone.nodes) > len(kept.nodes):
+            gone.shape, gone.axes, gone.size = kept.shape, kept.axes, kept.size
+            gone.runs, gone.inner, gone.alone = kept.runs, kept.inner, kept.alone
+            kept, gone = gone, kept
+        clusters.merge(kept, gone)
+
+
+def agreed(first: Union | WhyNot, second: Union | WhyNot) -> Union | WhyNot:
+    """One merger that serves two edges between the same groups."""
+    if isinstance(second, WhyNot) or first == second:
+        return second
+    return WhyNot("its kernel would be needed at two points of the space at once")
+
+
+def fit_row(
+    access: Access, producer_is_row: bool, consumer_is_row: bool, p: Cluster, c: Cluster
+) -> Union | WhyNot:
+    """A broadcast: the producer's elements are rows of the consumer's space."""
+    spaces = WhyNot(f"iteration spaces differ: {_shape(p.shape)} against {_shape(c.shape)}")
+    if consumer_is_row:
+        return spaces
+    if producer_is_row:
+        return one_space(p, c) if p.runs == access.runs else spaces
+    return Union(c, p, rows_of=True) if p.runs is None and c.runs == access.runs else spaces
+
+
+def one_space(p: Cluster, c: Cluster) -> Union | WhyNot:
+    """Both groups run over the same points."""
+    if p.size != c.size:
+        return WhyNot(f"iteration spaces differ: {_shape(p.shape)} against {_shape(c.shape)}")
+    if p.runs is not None and c.runs is not None:
+        if p.runs != c.runs:
+            over = [f"{_shape(x.axes)} of {_shape(x.shape)}" for x in (p, c)]
+            return WhyNot(f"reductions over different dimensions: {over[0]} against {over[1]}")
+        if p.inner != c.inner:
+            return WhyNot("reductions in different orders: one over lanes, one over rows")
+    return Union(p, c)
+
+
+def _shape(shape: Shape) -> str:
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
+def cluster_of(node: Node, reads: list[Edge]) -> Cluster:
+    """A group of one node."""
+    shape = (node.operands if is_reduction(node) else node.results)[0].aval.shape
+    cluster = Cluster([node], 0, shape, size_of(shape), reads=list(reads))
+    cluster.alone = _alone(node)
+    if is_reduction(node):
+        dims = node.params["dims"]
+        cluster.runs, cluster.axes = runs_of(shape, dims), dims
+        cluster.inner = is_over_lanes(shape, dims)
+        cluster.rows.add(node)
+    return cluster
+
+
+def reads_memory(node: Node, position: int) -> str:
+    """Why a node must find an operand in memory, or "": no producer can be fused into it there."""
+    name = node.prim.name
+    match node.prim.lowering:
+        case Matmul() | Call():
+            return _alone(node)
+        case Gather() if position == 0:
+            return "take reads its first operand at positions that are data"
+        case Scatter() | Window() if position == 0 and name != "concat":
+            return f"{name} writes into a copy of its first operand"
+    return ""
+
+
+def _alone(node: Node) -> str:
+    """Why nothing may join the group of a node from below, or ""."""
+    name = node.prim.name
+    match node.prim.require_lowering():
+        case Matmul():
+            return "matmul is a step of its own"
+        case Call():
+            return f"{name} is a native call"
+        case Scatter() | Window():
+            return f"{name} must be complete before it is read"
+    return ""
