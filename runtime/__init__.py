@@ -1,0 +1,3 @@
+"""This machine: native code, buffers, LAPACK, caches.  The layer below the front end."""
+
+from __future__ import annotations

@@ -1,0 +1,129 @@
+"""Graph in, executable out: through the caches where possible, through the compiler where not.
+
+The key of a program is known before any pass has run.  A program that this process has linked and
+that is still in use is given again; one that the disk keeps is linked without the compiler; only
+the rest is compiled.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from weakref import WeakValueDictionary
+
+from ..compiler.codegen.spec import ProgramSpec
+from ..compiler.errors import CompileError
+from ..compiler.ir import Graph
+from ..compiler.schedule.program import Program
+from .executable import Executable
+from .externs import cache_of, resolve
+from .host import host_target
+from .keys import program_key
+from .native import code_at, emit_object, link
+from .options import Options, default_options
+from .payload import pack, unpack
+
+_linked: WeakValueDictionary[str, Executable] = WeakValueDictionary()
+_lock = threading.RLock()
+
+
+def compile_graph(graph: Graph, options: Options | None = None) -> Executable:
+    """The program that computes `graph`; equal graphs give one executable a process.
+
+    Args:
+        graph: as traced (or after any of the passes).
+        options: the environment's, unless given.
+
+    Raises:
+        CompileError: the back end cannot compile it.
+    """
+    from ..compiler.text.canonical import graph_hash
+
+    options = options or default_options()
+    key = program_key(graph_hash(graph), options, host_target())
+    return compile_keyed(key, lambda: generate(graph, options), options)
+
+
+def compile_program(program: Program, options: Options | None = None) -> Executable:
+    """A scheduled program made callable, past all caches."""
+    options = options or default_options()
+    return compile_spec(emit(program, options), options)
+
+
+def generate(graph: Graph, options: Options | None = None) -> ProgramSpec:
+    """The generated text of `graph`, from the first pass on."""
+    from ..compiler.pipeline import run_passes
+    from ..compiler.schedule import schedule
+
+    options = options or default_options()
+    optimised = run_passes(graph, check=options.check)
+    return emit(schedule(optimised, host_target()), options)
+
+
+def emit(program: Program, options: Options) -> ProgramSpec:
+    """A scheduled program printed by the back end that the options choose."""
+    if options.emitter == "numba":
+        from ..compiler.codegen.python import emit_python
+
+        return emit_python(program)
+    from ..compiler.codegen.llvm import emit_llvm
+
+    return emit_llvm(program, host_target())
+
+
+def compile_keyed(key: str, make: Callable[[], ProgramSpec], options: Options) -> Executable:
+    """The program of a key: linked already, kept on disk, or made and then kept.
+
+    Args:
+        key: from `program_key`.
+        make: gives the generated text; called only if nobody has the program.
+        options: they choose back end and cache.
+    """
+    with _lock:
+        executable = _linked.get(key) or _from_disk(key, options)
+        if executable is None:
+            executable = _fresh(key, make(), options)
+        _linked[key] = executable
+        return executable
+
+
+def compile_spec(spec: ProgramSpec, options: Options) -> Executable:
+    """Generated text made callable, past all caches."""
+    return _fresh(None, spec, options)
+
+
+def _fresh(key: str | None, spec: ProgramSpec, options: Options) -> Executable:
+    if spec.backend == "numba":
+        return _load_python_text(spec, options)
+    image = emit_object(spec.source, host_target(), options.opt_level, spec.externs)
+    executable = link_program(spec, image)
+    cache = cache_of(options)
+    if cache and key:  # last, when the program is known to link
+        cache.put(key, pack(spec, image))
+    return executable
+
+
+def _load_python_text(spec: ProgramSpec, options: Options) -> Executable:
+    if options.kernels == "python":
+        from .python_module import load_python
+
+        return Executable(spec, load_python(spec))
+    from .numba_backend import load_numba
+
+    return Executable(spec, load_numba(spec))
+
+
+def _from_disk(key: str, options: Options) -> Executable | None:
+    cache = cache_of(options)
+    payload = cache.get(key) if cache and options.emitter == "llvm" else None
+    if payload is None:
+        return None
+    try:
+        return link_program(*unpack(payload))
+    except (ValueError, CompileError):  # of another form, or no longer linkable: compile again
+        return None
+
+
+def link_program(spec: ProgramSpec, image: bytes) -> Executable:
+    """Object code made callable."""
+    return Executable(spec, code_at(*link(image, spec.entry, resolve(spec.externs))))

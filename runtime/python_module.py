@@ -1,0 +1,69 @@
+"""Generated Python as a module: seen by tracebacks and pdb, run by Python itself."""
+
+from __future__ import annotations
+
+import ctypes
+import linecache
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..compiler.codegen.spec import ProgramSpec
+from .externs import python_function
+from .native import Code
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def load_module(spec: ProgramSpec, names: Mapping[str, Any]) -> ModuleType:
+    """Executes a program's text in a module of its own, in which `names` are defined beforehand."""
+    filename = f"<taut kernels {spec.name} {spec.digest[:8]}>"
+    lines = spec.source.splitlines(keepends=True)
+    linecache.cache[filename] = (len(spec.source), None, lines, filename)
+    module = ModuleType(f"taut_kernels_{spec.digest[:8]}")
+    module.__dict__.update(names)
+    for symbol in spec.externs:
+        module.__dict__[symbol] = python_function(symbol)
+    exec(compile(spec.source, filename, "exec"), module.__dict__)  # noqa: S102 (our own text)
+    return module
+
+
+def load_python(spec: ProgramSpec) -> Code:
+    """The program as Python functions: slow, but one can step through it."""
+    module = load_module(spec, NAMES)
+    return Code(getattr(module, spec.entry), None, module)
+
+
+def array(address: int, count: int, dtype: type[np.generic]) -> npt.NDArray[Any]:
+    """`count` elements at `address` as a flat array that owns nothing."""
+    if count == 0:
+        return np.empty(0, dtype)
+    size = int(count) * np.dtype(dtype).itemsize
+    memory = (ctypes.c_char * size).from_address(int(address))
+    return np.frombuffer(memoryview(memory), np.dtype(dtype))
+
+
+def _kernel(function: F) -> F:
+    return function
+
+
+def _entry(program: Callable[[int], int]) -> Callable[[int], int]:
+    """Native arithmetic does not warn of overflow and the like, so neither does this."""
+
+    def run(table: int) -> int:
+        with np.errstate(all="ignore"):
+            return program(table)
+
+    return run
+
+
+def matrix(buffer: npt.NDArray[Any], start: int, rows: int, columns: int) -> npt.NDArray[Any]:
+    """A row-major matrix inside a flat array."""
+    return buffer[start : start + rows * columns].reshape(rows, columns)
+
+
+NAMES: dict[str, Any] = {"array": array, "entry": _entry, "kernel": _kernel, "matrix": matrix}
+"""What generated text finds defined when Python runs it."""
