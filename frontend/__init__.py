@@ -1,0 +1,1 @@
+"""What users see: tensors, functions, modules and optimisers as in PyTorch, and `compile`."""

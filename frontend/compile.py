@@ -1,0 +1,326 @@
+"""`compile`: a function, a method or a module whose every call is one native call.
+
+The first call with arguments of new types records the function and compiles the recording; later calls check guards and
+run the program.  Whatever cannot be recorded raises an error at the user's line; nothing falls back silently.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+from ..compiler.aval import Aval
+from ..compiler.ir import Graph
+from .context import current
+from .core import TensorBase
+from .defaults import default_float
+from .errors import UntraceableError
+from .guards import compiled_guards, name_guards
+from .record import Leaf, Recording, argument_shape, record
+from .specialisation import MISS, Specialisation
+from .trace import SCALAR
+from .tree import Structure, flatten, paths
+
+if TYPE_CHECKING:
+    from .report import Report
+
+BACKENDS = {
+    "llvm": "llvm",
+    "numba": "numba",
+    "inductor": "llvm",
+    "eager": "eager",
+    "aot_eager": "eager",
+}
+"""Back ends by name; PyTorch's names mean the nearest thing here."""
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """How a function is compiled.
+
+    Attributes:
+        backend: "llvm" (the default), "numba", or "eager" (not compiled at all).
+        dynamic: trace the first dimension of each tensor argument as a named size, so that one program serves all.
+    """
+
+    backend: str | None = None
+    dynamic: bool = False
+
+
+class CompiledFunction:
+    """A function that records itself on its first call and then runs natively."""
+
+    def __init__(self, function: Callable[..., Any], options: CompileOptions) -> None:
+        self._function, self._options = function, options
+        self._lock = RLock()
+        self._specialisations: dict[Any, list[Any]] = {}
+        self._static_floats: set[Any] = set()
+        self._last: Any = None
+        functools.update_wrapper(self, function)
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return getattr(self._function, "__name__", type(self._function).__name__)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        mode = current()
+        last = self._last
+        if last is not None and not kwargs and last[0] is mode:
+            result = last[1].call_again(args)
+            if result is not MISS:
+                return result
+        if mode.trace is not None or self._options.backend == "eager":
+            return self._function(*args, **kwargs)
+        return self._call(args, kwargs)
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """A call that is not just like the last one."""
+        leaves, structure = flatten((args, kwargs))
+        key = self._key(leaves, structure, current().grad)
+        self._last = None
+        for known in self._specialisations.get(key, ()):
+            result = known.call(leaves)
+            if result is not MISS:
+                break
+        else:
+            known = self._specialise(key, leaves, structure)
+            result = known.call(leaves)
+        if not kwargs and len(leaves) == len(args):
+            known.remember(leaves)
+            self._last = (current(), known)
+        return result
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """Methods: the instance is an argument like any other."""
+        return self if instance is None else functools.partial(self, instance)
+
+    # --- specialising ---------------------------------------------------------------------------------------------
+
+    def _key(self, leaves: Sequence[Any], structure: Structure, grad: bool) -> Any:
+        parts: list[Any] = [structure, grad, default_float()]
+        for leaf in leaves:
+            if isinstance(leaf, TensorBase):
+                array = leaf.array
+                assert array is not None
+                shape: Any = (
+                    (len(array.shape), array.shape[1:]) if self._options.dynamic else array.shape
+                )
+                parts.append((array.dtype, shape, leaf._requires_grad))
+            elif type(leaf) is float:
+                parts.append(float)
+            else:
+                parts.append(static_key(leaf))
+        key = tuple(parts)
+        if self._static_floats and key in self._static_floats:
+            return (key, *[repr(leaf) for leaf in leaves if type(leaf) is float])
+        return key
+
+    def _specialise(self, key: Any, leaves: Sequence[Any], structure: Structure) -> Any:
+        with self._lock:
+            for known in self._specialisations.get(key, ()):
+                if known.is_current():
+                    return known
+            recording, key = self._record(key, leaves, structure)
+            made = self._link(recording)
+            self._specialisations.setdefault(key, []).append(made)
+            return made
+
+    def _record(
+        self, key: Any, leaves: Sequence[Any], structure: Structure
+    ) -> tuple[Recording, Any]:
+        names = self.leaf_names(structure)
+        grad = current().grad
+        lift = key not in self._static_floats and not (type(key[0]) is tuple)
+        try:
+            described = [self._leaf(v, n, lift) for v, n in zip(leaves, names, strict=True)]
+            return record(self.name, self._function, described, structure, grad), key
+        except UntraceableError:
+            if not lift or not any(type(leaf) is float for leaf in leaves):
+                raise
+        self._static_floats.add(key)
+        key = (key, *[repr(leaf) for leaf in leaves if type(leaf) is float])
+        described = [self._leaf(v, n, False) for v, n in zip(leaves, names, strict=True)]
+        return record(self.name, self._function, described, structure, grad), key
+
+    def _leaf(self, value: Any, name: str, lift_floats: bool) -> Leaf:
+        if isinstance(value, TensorBase):
+            shape = argument_shape(value.shape, name, self._options.dynamic)
+            return Leaf(value, name, Aval(value.dtype, shape))
+        if type(value) is float and lift_floats:
+            return Leaf(value, name, SCALAR)
+        return Leaf(value, name, None)
+
+    def leaf_names(self, structure: Structure) -> list[str]:
+        """A readable name for each leaf of the arguments, from the signature."""
+        positional, keyword = structure.children
+        given = self._parameters(len(positional.children))
+        names: list[str] = []
+        for child, name in zip(positional.children, given, strict=False):
+            names += paths(child, name)
+        for child, name in zip(keyword.children, keyword.keys, strict=True):
+            names += paths(child, str(name))
+        return names
+
+    def _parameters(self, count: int) -> list[str]:
+        try:
+            known = list(inspect.signature(self._function).parameters)
+        except (TypeError, ValueError):
+            known = []
+        return [known[i] if i < len(known) else f"arg{i}" for i in range(count)]
+
+    def _link(self, recording: Recording) -> Any:
+        from ..runtime.compile import compile_graph
+        from .differentiable import DifferentiableForward
+
+        options = self.runtime_options()
+        guard = compiled_guards(list(name_guards(self._function)))
+        if recording.backward is not None:
+            return DifferentiableForward(recording, options, guard)
+        return Specialisation(recording, compile_graph(recording.graph, options), guard)
+
+    def runtime_options(self) -> Any:
+        """The runtime's options, with this function's back end."""
+        from ..runtime.options import default_options
+
+        options = default_options()
+        backend = self._options.backend
+        return options if backend is None else replace(options, backend=backend)
+
+    # --- looking at it --------------------------------------------------------------------------------------------
+
+    @property
+    def specialisations(self) -> list[Any]:
+        """Every compiled form, oldest first."""
+        return [s for group in self._specialisations.values() for s in group]
+
+    def graph_for(self, *args: Any, **kwargs: Any) -> Recording:
+        """What tracing records for arguments, which may be `taut.compiler.aval.Aval`s: nothing runs."""
+        leaves, structure = flatten((args, kwargs))
+        names = self.leaf_names(structure)
+        described = [
+            Leaf(None, name, leaf) if isinstance(leaf, Aval) else self._leaf(leaf, name, True)
+            for leaf, name in zip(leaves, names, strict=True)
+        ]
+        return record(self.name, self._function, described, structure, current().grad)
+
+    def report(self) -> Report:
+        """The newest specialisation, stage by stage.
+
+        Raises:
+            RuntimeError: the function has not been called.
+        """
+        from .report import Report
+
+        return Report(self.recording(), self.runtime_options())
+
+    def recording(self) -> Recording:
+        """What the newest specialisation recorded.
+
+        Raises:
+            RuntimeError: the function has not been called.
+        """
+        if not self.specialisations:
+            raise RuntimeError(f"{self.name} has not been called yet, so there is nothing to show")
+        found: Recording = self.specialisations[-1].recording
+        return found
+
+    def ir(self, stage: str = "opt") -> str:
+        """The text of one stage (`trace`, `joint`, `opt`, `fused`, `memory`, `kernel`, `llvm`, `asm`)."""
+        return self.report().text(stage)
+
+    def kernels(self) -> list[Any]:
+        """The kernels of the newest specialisation, as loop IR."""
+        return self.report().kernels()
+
+    def stats(self) -> dict[str, int]:
+        """How often it was traced and called, and how many native calls that took, as the programs count."""
+        forms = self.specialisations
+        return {
+            "traces": len(forms),
+            "calls": sum(s.counter.count for s in forms),
+            "native_calls": sum(s.native_calls for s in forms),
+        }
+
+    def graph(self) -> Graph:
+        """The recorded graph of the newest specialisation."""
+        return self.recording().graph
+
+
+def static_key(leaf: Any) -> Any:
+    """A key for an argument that is no tensor: its value if it is plain, else its identity."""
+    if isinstance(leaf, (bool, int, str, bytes, type(None))):
+        return (type(leaf), leaf)
+    return _Identity(leaf)
+
+
+class _Identity:
+    """Hashes and compares an object by identity, and keeps it alive so that the identity stays its own."""
+
+    __slots__ = ("target",)
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Identity) and self.target is other.target
+
+    def __hash__(self) -> int:
+        return id(self.target)
+
+
+def compile(
+    model: Any = None,
+    *,
+    fullgraph: bool = False,
+    dynamic: bool | None = None,
+    backend: str | None = None,
+    mode: str | None = None,
+    options: dict[str, Any] | None = None,
+    disable: bool = False,
+) -> Any:
+    """Compiles a function, a method or a module; a decorator with or without arguments.
+
+    Args:
+        model: the function or the `nn.Module`.
+        fullgraph: accepted; a compiled function is always one graph.
+        dynamic: serve every size of the arguments' first dimension with one program.
+        backend: "llvm" (default), "numba", or "eager" to leave it uncompiled.
+        mode, options: accepted for programs written for PyTorch; they change nothing.
+        disable: return the function unchanged.
+
+    Returns:
+        A callable that takes and returns what `model` does; for a module, a module with the same state and keys.
+
+    Raises:
+        ValueError: the back end is unknown.
+    """
+    del fullgraph, mode, options
+    if model is None:
+        return functools.partial(compile, dynamic=dynamic, backend=backend, disable=disable)
+    if disable:
+        return model
+    chosen = None if backend is None else _backend(backend)
+    compiled_options = CompileOptions(chosen, bool(dynamic))
+    from .nn.module import Module
+
+    if isinstance(model, Module):
+        from .compiled_module import compiled_module
+
+        return compiled_module(model, compiled_options)
+    if not callable(model):
+        raise TypeError(f"compile() takes a function or a module, got {type(model).__name__}")
+    return CompiledFunction(model, compiled_options)
+
+
+def _backend(name: str) -> str:
+    if name in BACKENDS:
+        return BACKENDS[name]
+    near = difflib.get_close_matches(str(name), BACKENDS, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(BACKENDS)}"
+    raise ValueError(f"unknown backend {name!r}{hint}")

@@ -1,0 +1,207 @@
+"""Making tensors: from data, filled, counted, random, and like others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from ..compiler import dtypes
+from ..compiler.aval import Dim, SymDim
+from ..compiler.dtypes import DType
+from ..compiler.primitives import create as create_prims
+from .context import current
+from .core import Array, TensorBase, from_array, shape_of
+from .defaults import default_float
+from .from_lists import array_from_data
+from .tape import apply
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+Scalar = bool | int | float
+
+
+def tensor(
+    data: Any, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """A new tensor holding a copy of `data`: numbers, nested sequences, arrays or tensors.
+
+    Raises:
+        ValueError: the sequences are ragged.
+        TypeError: an element is no number.
+    """
+    require_cpu(device)
+    if isinstance(data, TensorBase):
+        made = cast("Tensor", data).detach().clone()
+        made = made if dtype is None else made.to(dtype)
+    else:
+        made = from_array(np.array(array_from_data(data, dtype, default_float()), copy=True))
+    return _finish(made, requires_grad)
+
+
+def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
+    """`data` as a tensor, sharing memory with an array or a tensor of the wanted dtype."""
+    require_cpu(device)
+    if isinstance(data, TensorBase):
+        given = cast("Tensor", data)
+        return given if dtype is None or dtype is given.dtype else given.to(dtype)
+    if isinstance(data, np.ndarray):
+        shared = from_numpy(data)
+        return shared if dtype is None else shared.to(dtype)
+    return tensor(data, dtype=dtype)
+
+
+def from_numpy(array: Array) -> Tensor:
+    """A tensor on the array's memory: writes through either are seen through both."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
+    dtypes.from_numpy(array.dtype)
+    return from_array(array)
+
+
+def from_dlpack(source: Any) -> Tensor:
+    """A tensor on the memory of any CPU array that speaks DLPack, without a copy."""
+    return from_array(np.from_dlpack(source))
+
+
+def require_cpu(device: Any) -> None:
+    """Raises unless `device` names the CPU."""
+    if device is not None and str(device).split(":")[0] != "cpu":
+        raise RuntimeError(f"taut computes on the CPU only, got device {device}")
+
+
+def _finish(made: Tensor, requires_grad: bool) -> Tensor:
+    if requires_grad:
+        made.requires_grad = True
+    return made
+
+
+def sizes_of(size: Sequence[Any]) -> tuple[Dim, ...]:
+    """A shape given as `f(2, 3)` or `f((2, 3))`.
+
+    Raises:
+        TypeError: an entry is no integer.
+        RuntimeError: an entry is negative.
+    """
+    if len(size) == 1 and isinstance(size[0], (tuple, list)):
+        size = size[0]
+    shape = tuple(s if isinstance(s, SymDim) else s.__index__() for s in size)
+    for entry in shape:
+        if not isinstance(entry, SymDim) and entry < 0:
+            raise RuntimeError(
+                f"Trying to create tensor with negative dimension {entry}: {list(shape)}"
+            )
+    return shape
+
+
+def filled(
+    shape: tuple[Dim, ...], value: Scalar, dtype: DType, requires_grad: bool = False
+) -> Tensor:
+    """A tensor with one number everywhere."""
+    if current().trace is None:
+        made = from_array(np.full(shape, value, dtype.numpy))
+    else:
+        typed = (
+            bool(value)
+            if dtype.kind == "bool"
+            else float(value)
+            if dtype.kind == "float"
+            else int(value)
+        )
+        made = apply(create_prims.full, value=typed, dtype=dtype, shape=shape)
+    return _finish(made, requires_grad)
+
+
+def zeros(
+    *size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    require_cpu(device)
+    return filled(sizes_of(size), 0, dtype or default_float(), requires_grad)
+
+
+def ones(
+    *size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    require_cpu(device)
+    return filled(sizes_of(size), 1, dtype or default_float(), requires_grad)
+
+
+empty = zeros  # reproducible where PyTorch leaves what memory held
+
+
+def full(
+    size: Sequence[int],
+    fill_value: Scalar,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor of `fill_value`s, of its kind of dtype unless one is given."""
+    require_cpu(device)
+    return filled(
+        sizes_of((tuple(size),)), fill_value, dtype or scalar_dtype(fill_value), requires_grad
+    )
+
+
+def scalar_dtype(value: object) -> DType:
+    """The dtype that PyTorch gives a Python number."""
+    if isinstance(value, bool):
+        return dtypes.boolean
+    return dtypes.i64 if isinstance(value, int) else default_float()
+
+
+def full_like(x: Tensor, fill_value: Scalar, dtype: DType | None = None) -> Tensor:
+    return filled(shape_of(x), fill_value, dtype or x.dtype)
+
+
+def zeros_like(x: Tensor, dtype: DType | None = None, requires_grad: bool = False) -> Tensor:
+    return filled(shape_of(x), 0, dtype or x.dtype, requires_grad)
+
+
+def ones_like(x: Tensor, dtype: DType | None = None, requires_grad: bool = False) -> Tensor:
+    return filled(shape_of(x), 1, dtype or x.dtype, requires_grad)
+
+
+empty_like = zeros_like
+
+
+def arange(
+    start: float,
+    end: float | None = None,
+    step: float = 1,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+) -> Tensor:
+    """Numbers from `start` (0 if left out) to before `end`.
+
+    Raises:
+        RuntimeError: the step is 0 or points away from the end.
+    """
+    require_cpu(device)
+    if end is None:
+        start, end = 0, start
+    if step == 0:
+        raise RuntimeError("step must be nonzero")
+    if (end - start) * step < 0:
+        raise RuntimeError("upper bound and lower bound inconsistent with step sign")
+    numbers = (start, end, step)
+    chosen = dtype or (dtypes.i64 if all(isinstance(n, int) for n in numbers) else default_float())
+    count = math.ceil((end - start) / step)
+    wide = np.float64 if chosen.is_floating_point else np.int64
+    return from_array((start + step * np.arange(count, dtype=wide)).astype(chosen.numpy))
+
+
+def linspace(start: float, end: float, steps: int, *, dtype: DType | None = None) -> Tensor:
+    """`steps` evenly spaced numbers from `start` to `end`, both included."""
+    chosen = dtype or default_float()
+    return from_array(np.linspace(start, end, steps, dtype=np.float64).astype(chosen.numpy))
+
+
+def eye(n: int, m: int | None = None, *, dtype: DType | None = None) -> Tensor:
+    """The identity matrix."""
+    return from_array(np.eye(n, m, dtype=(dtype or default_float()).numpy))

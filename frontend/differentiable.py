@@ -1,0 +1,123 @@
+"""A compiled forward function whose results are differentiated outside of it.
+
+Its program becomes one primitive on the tape; that primitive's VJP rule is a second program, derived while the function
+was traced, which computes the forward pass again on its way to the gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..compiler.aval import Aval
+from ..compiler.ir import Graph, Value
+from ..compiler.primitive import Cotangents, Primitive
+from ..compiler.primitives.create import full_like
+from ..runtime.compile import compile_graph
+from ..runtime.options import Options
+from .core import CallCounter, TensorBase, from_array
+from .inplace import assign
+from .record import Fresh, Recording
+from .specialisation import MISS, found, through
+from .tape import apply_all
+from .trace import Argument, Captured, Hyperparameter, snapshot
+from .tree import unflatten
+
+
+class DifferentiableForward:
+    """A specialisation whose results carry a gradient's history."""
+
+    def __init__(self, recording: Recording, options: Options, guard: Callable[[], bool]) -> None:
+        self.recording, self._guard = recording, guard
+        self.counter = CallCounter()
+        self.native_calls = 0
+        pure = recording.graph.replace(donations=(None,) * len(recording.graph.outputs))
+        self.executable = compile_graph(pure, options)
+        self._program = self._primitive(pure, options)
+        self._written = [d for d in recording.graph.donations if d is not None]
+        self._seen_storages = [
+            b.tensor.storage for b in recording.bindings if isinstance(b, Captured)
+        ]
+
+    def _primitive(self, graph: Graph, options: Options) -> Primitive:
+        part = self.recording.backward
+        assert part is not None
+        backward = _call_of(compile_graph(part.graph, options), part.graph, self)
+
+        def vjp(ct: Any, out: Any, *operands: Value) -> Cotangents:
+            cts = ct if isinstance(ct, tuple) else (ct,)
+            seeds = [
+                c if c is not None else full_like(graph.outputs[o], 0)
+                for o, c in ((o, cts[o]) for o in part.outputs)
+            ]
+            grads = dict(zip(part.inputs, backward.bind(*operands, *seeds), strict=True))
+            return [grads.get(i) for i in range(len(operands))]
+
+        return _call_of(self.executable, graph, self, vjp)
+
+    def is_current(self) -> bool:
+        """Whether the state that the recording found is still there."""
+        captured = [b.tensor for b in self.recording.bindings if isinstance(b, Captured)]
+        found = zip(captured, self._seen_storages, strict=True)
+        unmoved = all(t.storage is s for t, s in found)
+        return unmoved and _modules_hold(self.recording) and self._guard()
+
+    def remember(self, leaves: Sequence[Any]) -> None:
+        """Calls are never skipped over the guards here."""
+
+    def call_again(self, leaves: Sequence[Any]) -> Any:
+        """See `Specialisation.call_again`."""
+        return MISS
+
+    def call(self, leaves: Sequence[Any]) -> Any:
+        """The result for these leaves, or MISS if a guard does not hold."""
+        if not self.is_current():
+            return MISS
+        operands = [self._operand(binding, leaves) for binding in self.recording.bindings]
+        outputs = apply_all(self._program, operands, {})
+        self.counter.count += 1
+        self._write_state(operands, outputs)
+        values = [self._value(result, leaves, outputs) for result in self.recording.results]
+        return unflatten(self.recording.structure, iter(values))
+
+    def _operand(self, binding: Any, leaves: Sequence[Any]) -> Any:
+        if isinstance(binding, Argument):
+            leaf = leaves[binding.position]
+            return leaf if isinstance(leaf, TensorBase) else _scalar(leaf)
+        if isinstance(binding, Hyperparameter):
+            return _scalar(binding.read())
+        tensor = binding.tensor if isinstance(binding, Captured) else binding.tensor._grad
+        if not tensor.steps:
+            return tensor
+        return tensor.base if tensor.base is not None else from_array(tensor.storage.array)
+
+    def _write_state(self, operands: Sequence[Any], outputs: Sequence[Any]) -> None:
+        for position, output in zip(self.recording.graph.donations, outputs, strict=True):
+            if position is not None:
+                assign(operands[position], output.detach(), checked=False)
+
+    def _value(self, result: Any, leaves: Sequence[Any], outputs: Sequence[Any]) -> Any:
+        if isinstance(result, Fresh):
+            return through(outputs[result.output], result.steps)
+        return found(result, leaves)
+
+
+def _modules_hold(recording: Recording) -> bool:
+    return all(snapshot(module) == seen for module, seen in recording.modules)
+
+
+def _scalar(value: float) -> Any:
+    import numpy as np
+
+    return from_array(np.array(value, np.float64))
+
+
+def _call_of(executable: Any, graph: Graph, owner: Any, vjp: Any = None) -> Primitive:
+    """A program as a primitive of its own, known to nobody else."""
+    types = tuple(Aval(o.aval.dtype, o.aval.shape) for o in graph.outputs)
+
+    def reference(*arrays: Any) -> Any:
+        owner.native_calls += 1
+        return tuple(executable(arrays))
+
+    return Primitive(graph.name, lambda *_: types, reference, vjp, None, "a compiled program")

@@ -1,0 +1,24 @@
+"""Errors that the front end raises beside PyTorch's, and the errors of checks inside programs."""
+
+from __future__ import annotations
+
+import builtins
+
+from ..compiler.errors import CheckFailed
+
+
+class UntraceableError(RuntimeError):
+    """The traced function needs a value that is known only when the program runs."""
+
+
+class LinAlgError(RuntimeError):
+    """A matrix is singular or otherwise unfit (PyTorch's `torch.linalg.LinAlgError`)."""
+
+
+def check_error(message: str) -> Exception:
+    """The exception of a failed check, which its message names first (`IndexError: index 7 is ...`)."""
+    name, separator, text = message.partition(": ")
+    kind = LinAlgError if name == "LinAlgError" else getattr(builtins, name, None)
+    if separator and isinstance(kind, type) and issubclass(kind, Exception):
+        return kind(text)
+    return CheckFailed(message)

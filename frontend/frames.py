@@ -1,0 +1,65 @@
+"""Where in the user's program an operation was called, and the name its result was given."""
+
+from __future__ import annotations
+
+import dis
+import os
+import sys
+from functools import lru_cache
+from types import CodeType, FrameType
+
+from ..compiler.ir import Loc
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_OWN = tuple(os.path.join(_ROOT, room) + os.sep for room in ("compiler", "runtime", "frontend"))
+_STORES = frozenset({"STORE_FAST", "STORE_NAME", "STORE_GLOBAL", "STORE_DEREF"})
+
+
+@lru_cache(maxsize=4096)
+def _is_own(filename: str) -> bool:
+    return os.path.abspath(filename).startswith(_OWN) or filename.startswith("<frozen")
+
+
+def user_frame() -> FrameType | None:
+    """The innermost frame that is not taut's own."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and _is_own(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame
+
+
+def user_loc(frame: FrameType | None = None) -> Loc | None:
+    """The place in the user's program that is running now (columns count from 1)."""
+    frame = frame or user_frame()
+    if frame is None:
+        return None
+    line, column = _positions(frame.f_code).get(frame.f_lasti, (frame.f_lineno, 1))
+    return Loc(os.path.basename(frame.f_code.co_filename), line, column)
+
+
+def place() -> str:
+    """` (train.py:12)` for error messages, or nothing."""
+    loc = user_loc()
+    return f" ({loc.file}:{loc.line})" if loc else ""
+
+
+@lru_cache(maxsize=1024)
+def _positions(code: CodeType) -> dict[int, tuple[int, int]]:
+    found: dict[int, tuple[int, int]] = {}
+    for index, (line, _, column, _) in enumerate(code.co_positions()):
+        if line is not None:
+            found[2 * index] = (line, (column or 0) + 1)
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _stores(code: CodeType) -> dict[int, str]:
+    """For each instruction directly followed by a store, the name stored to."""
+    instructions = [i for i in dis.get_instructions(code) if i.opname != "CACHE"]
+    pairs = zip(instructions, instructions[1:], strict=False)
+    return {a.offset: str(b.argval) for a, b in pairs if b.opname in _STORES}
+
+
+def assigned_name(frame: FrameType) -> str | None:
+    """The variable that the call now running in `frame` is about to be assigned to, if it is plain."""
+    return _stores(frame.f_code).get(frame.f_lasti)

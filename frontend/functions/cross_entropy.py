@@ -1,0 +1,186 @@
+"""Cross-entropy against classes or distributions, and the negative log-likelihood under it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...compiler import dtypes
+from ...compiler.primitives import index as I
+from ...compiler.primitives import reduce as R
+from ..core import shape_of
+from ..frames import place
+from ..tape import apply
+from .activation import log_softmax
+from .arithmetic import add, div, mul
+from .checks import check_range
+from .conversion import cast
+from .elementwise import neg
+from .labels import named
+from .logic import chosen, ne
+from .pick import picked
+from .reduce import LEGACY_NAMES, reduced, sum
+from .reductions import require_reduction
+from .shape import reshape
+from .sizes import count_of
+
+if TYPE_CHECKING:
+    from ..tensor import Tensor
+
+
+def _class_dim(input: Tensor) -> int:
+    return 0 if input.ndim == 1 else 1
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: Any = None,
+    ignore_index: int = -100,
+    reduce: Any = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """The cross-entropy of softmax(input) relative to `target`.
+
+    Args:
+        input: scores: (C), (N, C) or (N, C, d1, ...).
+        target: classes, int64 of the scores' shape without C; or probabilities, floats of the scores' shape.
+        weight: a factor for each class, (C).
+        ignore_index: targets of this class do not count.
+        reduction: "none", "sum" or "mean" (weighted by `weight`).
+        label_smoothing: what share of each target is spread evenly over the classes.
+
+    Raises:
+        IndexError: a class is out of range (in a trace: when the program runs).
+    """
+    require_reduction(reduction)
+    if not 0 <= label_smoothing <= 1:
+        raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing:g}")
+    axis = _class_dim(input)
+    if target.dtype.is_floating_point and shape_of(target) == shape_of(input):
+        return _of_distribution(input, target, weight, reduction, label_smoothing)
+    logs = log_softmax(input, axis)
+    loss = nll_loss(logs, target, weight, ignore_index=ignore_index, reduction=reduction)
+    if label_smoothing == 0:
+        return loss
+    spread_loss = _smooth(logs, target, weight, ignore_index, reduction)
+    classes = shape_of(input)[axis]
+    return add(
+        mul(loss, 1 - label_smoothing), mul(spread_loss, label_smoothing / classes.__index__())
+    )
+
+
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: Any = None,
+    ignore_index: int = -100,
+    reduce: Any = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """-input at each target's class; arguments as of `cross_entropy`, `input` holding log-probabilities."""
+    require_reduction(reduction)
+    target = _fitting(input, target)
+    axis = _class_dim(input)
+    factors = _factors(input, target, weight, ignore_index)
+    losses = neg(picked(input, target, axis))
+    if weight is not None:
+        losses = mul(losses, factors)
+    elif 0 <= ignore_index:
+        losses = chosen(ne(target, ignore_index), losses, 0.0)
+    label = "NllLoss2D" if input.ndim > 2 else "NllLoss"
+    return named(_collected(losses, factors, reduction), label)
+
+
+def _collected(losses: Tensor, factors: Tensor, reduction: str) -> Tensor:
+    if reduction == "none":
+        return losses
+    total = sum(losses)
+    return total if reduction == "sum" else div(total, sum(factors))
+
+
+def _fitting(input: Tensor, target: Tensor) -> Tensor:
+    """The target, after checks of its dtype and shape."""
+    if target.dtype not in (dtypes.i64, dtypes.u8):
+        name = LEGACY_NAMES[target.dtype.long_name]
+        raise RuntimeError(f"expected target dtype to be Long or Byte, but got {name}")
+    given, scores = shape_of(target), shape_of(input)
+    if input.ndim == 1:
+        return reshape(target, ()) if given == (1,) else target
+    if given == (scores[0], *scores[2:]):
+        return target
+    if not given or given[0] != scores[0]:
+        batch = given[0] if given else 1
+        raise ValueError(
+            f"Expected input batch_size ({scores[0]}) to match target batch_size ({batch}).{place()}"
+        )
+    if input.ndim == 2:
+        raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
+    if input.ndim == 4:
+        raise RuntimeError(
+            f"size mismatch (got input: {list(scores)} , target: {list(given)}{place()}"
+        )
+    raise RuntimeError(
+        f"Expected target size {[scores[0], *scores[2:]]}, got {list(given)}{place()}"
+    )
+
+
+def _factors(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> Tensor:
+    """How much each target counts: its class's weight, 0 if ignored."""
+    classes = shape_of(input)[_class_dim(input)]
+    counted = ne(target, ignore_index)
+    known = chosen(counted, target, 0)
+    check_range(known, 0, classes, IndexError, "Target {index} is out of bounds.")
+    if weight is None:
+        return cast(counted, input.dtype)
+    if shape_of(weight) != (classes,):
+        raise RuntimeError(
+            f"weight tensor should be defined either for all {classes} classes or no classes but got "
+            f"weight tensor of shape: {list(shape_of(weight))}"
+        )
+    if weight.dtype is not input.dtype:
+        raise RuntimeError(
+            f"expected scalar type {LEGACY_NAMES[input.dtype.long_name]} but found "
+            f"{LEGACY_NAMES[weight.dtype.long_name]}"
+        )
+    return chosen(counted, apply(I.take, weight.detach(), known), 0.0)
+
+
+def _along_classes(weight: Tensor, input: Tensor) -> Tensor:
+    """A weight for each class in a shape that broadcasts over `input`."""
+    axis = _class_dim(input)
+    return reshape(weight, (-1, *(1,) * (input.ndim - axis - 1)))
+
+
+def _smooth(
+    logs: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int, reduction: str
+) -> Tensor:
+    """The loss relative to the even distribution."""
+    target = _fitting(logs, target)
+    weighted = logs if weight is None else mul(logs, _along_classes(weight, logs))
+    losses = neg(reduced(R.reduce_sum, weighted, (_class_dim(logs),)))
+    counted = chosen(ne(target, ignore_index), losses, 0.0)
+    return _collected(counted, _factors(logs, target, weight, ignore_index), reduction)
+
+
+def _of_distribution(
+    input: Tensor, target: Tensor, weight: Tensor | None, reduction: str, label_smoothing: float
+) -> Tensor:
+    axis = _class_dim(input)
+    shape = shape_of(input)
+    classes = shape[axis]
+    if label_smoothing:
+        share = label_smoothing / classes.__index__()
+        target = add(mul(target, 1 - label_smoothing), share)
+    products = mul(log_softmax(input, axis), target)
+    if weight is not None:
+        products = mul(products, _along_classes(weight, input))
+    if reduction == "none":
+        return neg(reduced(R.reduce_sum, products, (axis,)))
+    total = neg(sum(products))
+    if reduction == "sum":
+        return total
+    examples = count_of(size for d, size in enumerate(shape) if d != axis)
+    return named(div(total, examples), "DivBackward1")

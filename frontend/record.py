@@ -1,0 +1,267 @@
+"""From a call to a recording: the function runs once with stand-ins, and what it did becomes a graph and a plan.
+
+The plan says, in plain data, what each input of the graph is bound to at a call and what becomes of each output: a
+result, the new value of a piece of state, or a `.grad`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..compiler.aval import Aval, Shape, symbol
+from ..compiler.ir import Graph, Value
+from ..compiler.primitives.create import graph_input
+from .autograd import cotangents_of_leaves, has_history
+from .context import Mode, using
+from .core import Storage, TensorBase, ViewStep
+from .trace import Binding, Trace
+from .tree import Structure, flatten, unflatten
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Alias:
+    """A result that is, or views, an argument (by position) or a tensor that the function found."""
+
+    source: int | Tensor
+    steps: tuple[ViewStep, ...]
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """A result in the memory of an output of the graph, seen through `steps`."""
+
+    output: int
+    steps: tuple[ViewStep, ...]
+    requires_grad: bool
+
+
+@dataclass(frozen=True, eq=False)
+class GradUpdate:
+    """A `.grad` to set after the call: from an output of the graph, or to None."""
+
+    target: Tensor | int
+    output: int | None
+
+
+@dataclass(frozen=True)
+class BackwardPart:
+    """The gradients of a compiled forward function, for `backward()` outside of it.
+
+    Attributes:
+        graph: from the function's inputs followed by its differentiable outputs' cotangents to gradients.
+        outputs: which outputs have a cotangent.
+        inputs: which inputs the gradients belong to.
+    """
+
+    graph: Graph
+    outputs: tuple[int, ...]
+    inputs: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """All that tracing found out.
+
+    Attributes:
+        graph: the whole computation; written state is donated.
+        forward: the part of it that the user wrote, without derived gradients.
+        bindings: what each input is at a call.
+        results: what each leaf of the result is: Alias, Fresh, or a plain value.
+        structure: how the result's leaves nest.
+        grads: `.grad`s to set.
+        absent_grads: tensors whose `.grad` was None.
+        modules: modules that were read, with what they held.
+        backward: for results that need a gradient.
+    """
+
+    graph: Graph
+    forward: Graph
+    bindings: tuple[Binding, ...]
+    results: tuple[Any, ...]
+    structure: Structure
+    grads: tuple[GradUpdate, ...]
+    absent_grads: tuple[Tensor, ...]
+    modules: tuple[tuple[Any, Any], ...]
+    backward: BackwardPart | None = None
+
+
+@dataclass
+class _Outputs:
+    """The graph's outputs as they are found; a value that lives in one storage is one output."""
+
+    values: list[Value] = field(default_factory=list)
+    donations: list[int | None] = field(default_factory=list)
+    places: dict[Storage, int] = field(default_factory=dict)
+
+    def add(self, value: Value, donated: int | None = None) -> int:
+        self.values.append(value)
+        self.donations.append(donated)
+        return len(self.values) - 1
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One leaf of the arguments as the trace is to see it: `aval` for tensors and lifted floats."""
+
+    value: Any
+    name: str
+    aval: Aval | None
+
+
+def record(
+    name: str,
+    function: Callable[..., Any],
+    leaves: Sequence[Leaf],
+    structure: Structure,
+    grad: bool,
+) -> Recording:
+    """Runs `function` on stand-ins for `leaves` and returns what it did.
+
+    Raises:
+        Exception: whatever the function raises; nothing real has been changed then.
+    """
+    trace = Trace(name)
+    with using(Mode(trace, grad)):
+        stand_ins = [_stand_in(trace, i, leaf) for i, leaf in enumerate(leaves)]
+        args, kwargs = unflatten(structure, iter(stand_ins))
+        returned, result_structure = flatten(function(*args, **kwargs))
+        outputs = _Outputs()
+        results = tuple([_result(trace, outputs, leaf) for leaf in returned])
+        grads = tuple(_grad_updates(trace, outputs))
+        for storage in trace.written:
+            outputs.add(trace.values[storage], trace.positions[storage])
+        backward = _backward_part(trace, outputs, returned, results)
+    trace.name_state(state_names(function, [module for module, _ in trace.modules.values()]))
+    graph = trace.graph(outputs.values, outputs.donations)
+    return Recording(
+        graph=graph,
+        forward=_forward(graph, trace, results),
+        bindings=tuple(trace.bindings[: len(graph.inputs)]),
+        results=results,
+        structure=result_structure,
+        grads=grads,
+        absent_grads=tuple(trace.absent_grads),
+        modules=tuple(trace.modules.values()),
+        backward=backward,
+    )
+
+
+def _stand_in(trace: Trace, position: int, leaf: Leaf) -> Any:
+    if leaf.aval is None:
+        return leaf.value
+    if not isinstance(leaf.value, (TensorBase, type(None))):
+        return trace.scalar_argument(position, leaf.name)
+    needs_grad = leaf.value is not None and leaf.value._requires_grad
+    proxy = trace.argument(position, leaf.aval, leaf.name, needs_grad)
+    if leaf.value is not None and leaf.value._grad is not None:
+        proxy._grad = leaf.value._grad
+    return proxy
+
+
+def _result(trace: Trace, outputs: _Outputs, leaf: Any) -> Any:
+    if not isinstance(leaf, TensorBase):
+        return leaf
+    storage = leaf.storage
+    if storage in trace.proxies:
+        return Alias(trace.proxies[storage], leaf.steps)
+    if storage.array is not None:
+        found: Any = leaf if leaf.base is None else leaf.base
+        return Alias(found, leaf.steps[len(found.steps) :])
+    if storage not in outputs.places:
+        outputs.places[storage] = outputs.add(trace.base_value(leaf))
+    taped = leaf._requires_grad and has_history(leaf)
+    return Fresh(outputs.places[storage], leaf.steps, taped)
+
+
+def _grad_updates(trace: Trace, outputs: _Outputs) -> list[GradUpdate]:
+    updates: list[GradUpdate] = []
+    for tensor, grad in trace.grads.items():
+        target: Any = trace.proxies.get(tensor.storage, tensor)
+        if grad is None:
+            if tensor not in trace.absent_grads:
+                updates.append(GradUpdate(target, None))
+        elif grad.storage.array is None:
+            updates.append(GradUpdate(target, outputs.add(trace.read(grad))))
+        elif grad is not tensor._grad:
+            raise RuntimeError(
+                "a traced function set .grad to a tensor from outside the trace; assign a computed "
+                "value, or set it before the call"
+            )
+    return updates
+
+
+def _backward_part(
+    trace: Trace, outputs: _Outputs, returned: Sequence[Any], results: Sequence[Any]
+) -> BackwardPart | None:
+    """Gradients of the results that need them, derived from the tape while it is still there."""
+    heads = {
+        r.output: t
+        for t, r in zip(returned, results, strict=True)
+        if isinstance(r, Fresh) and r.requires_grad and not r.steps
+    }
+    if not heads:
+        return None
+    before = dict(trace.locs), dict(trace.names)
+    base = len(trace.inputs)
+    seeds = [graph_input(base + i, outputs.values[o].aval) for i, o in enumerate(heads)]
+    cotangents = [trace.wrap(seed) for seed in seeds]
+    with using(Mode(trace, False)):
+        found = cotangents_of_leaves(list(heads.values()), cotangents, False, True)
+    values = {trace.positions[leaf.storage]: trace.read(ct) for leaf, ct in found.items()}
+    inputs = (*trace.inputs[:base], *seeds)
+    locs = {node: tuple(places) for node, places in trace.locs.items()}
+    graph = Graph(f"{trace.name}_backward", inputs, tuple(values.values()), locs=locs)
+    trace.locs, trace.names = before
+    return BackwardPart(graph, tuple(heads), tuple(values))
+
+
+def _forward(graph: Graph, trace: Trace, results: Sequence[Any]) -> Graph:
+    """The graph up to what `backward()` was called on, and the results; all of it if there was no such call."""
+    if not trace.roots:
+        return graph
+    kept = [graph.outputs[r.output] for r in results if isinstance(r, Fresh)]
+    outputs = tuple(dict.fromkeys([*trace.roots, *kept]))
+    return graph.replace(outputs=outputs, donations=(None,) * len(outputs))
+
+
+def state_names(function: Callable[..., Any], modules: Sequence[Any]) -> dict[Storage, str]:
+    """Readable names of state: parameters by their path in a module, other tensors by their variable."""
+    known: dict[Storage, str] = {}
+    for module in modules:
+        members = (
+            getattr(module, "named_parameters", dict)(),
+            getattr(module, "named_buffers", dict)(),
+        )
+        for path, tensor in (pair for member in members for pair in member):
+            name = path.replace(".", "_")
+            known.setdefault(tensor.storage, f"m{name}" if name[0].isdigit() else name)
+    plain = getattr(function, "__func__", function)
+    code = getattr(plain, "__code__", None)
+    if code is not None:
+        scope = plain.__globals__
+        cells = zip(code.co_freevars, plain.__closure__ or (), strict=True)
+        found = [(name, scope.get(name)) for name in code.co_names]
+        found += [(name, _contents(cell)) for name, cell in cells]
+        for name, value in found:
+            if isinstance(value, TensorBase):
+                known.setdefault(value.storage, name)
+    return known
+
+
+def _contents(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return None
+
+
+def argument_shape(shape: Sequence[int], name: str, dynamic: bool) -> Shape:
+    """The shape an argument is traced with; `dynamic` makes its first dimension a named size."""
+    if dynamic and shape:
+        return (symbol(f"{name}_0"), *shape[1:])
+    return tuple(shape)

@@ -1,0 +1,175 @@
+"""Applying primitives to tensors: the one door through which every operation passes.
+
+Eager: the NumPy reference runs at once.  Tracing: a node is recorded.  In both cases, if an operand needs a gradient,
+a tape entry remembers what was applied to what.  Entries refer to the entries before them, so that whatever no tensor
+refers to is freed; `autograd` reads them back in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from ..compiler.primitive import Primitive
+from ..compiler.quiet import quiet
+from .context import current
+from .core import Array, Payload, Storage, TensorBase, from_array, make_tensor
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+Scalar: TypeAlias = "bool | int | float"
+Operand: TypeAlias = "Tensor | Scalar"
+Source: TypeAlias = "tuple[Entry, int] | Tensor | None"
+
+_sequence = count()
+
+
+class Entry:
+    """One taped application of a primitive.
+
+    Attributes:
+        order: entries are numbered as they are made, so that sorting them gives an order of evaluation.
+        primitive, params: what was applied.
+        inputs: the operands' arrays or graph values, or Python numbers.
+        sources: where each operand's gradient goes: to a result of another entry, to a leaf, or nowhere.
+        outputs: the results' arrays or graph values; None once freed by `backward()`.
+        written: (storage, version) of operands and results, to notice writes in place since.
+        label: the name of the function that users know, where it is composed of several primitives.
+    """
+
+    __slots__ = (
+        "inputs",
+        "label",
+        "order",
+        "outputs",
+        "params",
+        "primitive",
+        "sources",
+        "written",
+    )
+
+    def __init__(
+        self,
+        primitive: Primitive,
+        params: dict[str, Any],
+        inputs: tuple[Payload | Scalar, ...],
+        sources: tuple[Source, ...],
+        outputs: tuple[Payload, ...],
+        written: tuple[tuple[Storage, int] | None, ...],
+    ) -> None:
+        self.order = next(_sequence)
+        self.primitive, self.params = primitive, params
+        self.label: str | None = None
+        self.inputs, self.sources = inputs, sources
+        self.outputs: tuple[Payload, ...] | None = outputs
+        self.written = written
+
+
+def requires_grad(operand: Operand) -> bool:
+    return isinstance(operand, TensorBase) and operand._requires_grad
+
+
+def apply(primitive: Primitive, *operands: Operand, **params: Any) -> Tensor:
+    """The first result of a primitive on tensors.  A number among the operands stands for itself in every element."""
+    return apply_all(primitive, operands, params)[0]
+
+
+def apply_all(
+    primitive: Primitive, operands: Sequence[Operand], params: dict[str, Any]
+) -> tuple[Tensor, ...]:
+    """All results of a primitive on tensors."""
+    mode = current()
+    inputs: tuple[Any, ...]
+    if mode.trace is not None:
+        inputs, outputs = mode.trace.record(primitive, operands, params)
+        results = tuple([mode.trace.wrap(value) for value in outputs])
+    else:
+        inputs = tuple([o.array if isinstance(o, TensorBase) else o for o in operands])
+        outputs = run_reference(primitive, inputs, params)
+        results = tuple([from_array(array) for array in outputs])
+    if mode.grad:
+        for operand in operands:
+            if isinstance(operand, TensorBase) and operand._requires_grad:
+                record_entry(primitive, params, operands, inputs, results, outputs)
+                break
+    return results
+
+
+def run_reference(
+    primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any]
+) -> tuple[Array, ...]:
+    """Results of a primitive on arrays, each really an array (NumPy returns scalars for 0-d results)."""
+    for array in inputs:
+        if array is None:
+            raise leaked_tracer()
+    result = quiet.run(primitive.reference, *inputs, **params)
+    if type(result) is np.ndarray:
+        return (result,)
+    if type(result) is tuple:
+        return tuple([np.asarray(r) for r in result])
+    return (np.asarray(result),)
+
+
+def leaked_tracer() -> RuntimeError:
+    return RuntimeError(
+        "a tensor that belongs to a trace was used after the trace had ended; return it from the "
+        "compiled function instead of keeping it in a variable"
+    )
+
+
+def record_entry(
+    primitive: Primitive,
+    params: dict[str, Any],
+    operands: Sequence[Operand],
+    inputs: tuple[Any, ...],
+    results: Sequence[Tensor],
+    outputs: tuple[Any, ...],
+) -> None:
+    """Tapes an application and marks its floating results as needing a gradient."""
+    sources = tuple([source_of(o) if requires_grad(o) else None for o in operands])  # type: ignore[arg-type]  # requires_grad(o) implies a tensor
+    tensors = (*operands, *results)
+    written = tuple(
+        [(t.storage, t.storage.writes()) if isinstance(t, TensorBase) else None for t in tensors]
+    )
+    entry = Entry(primitive, params, inputs, sources, outputs, written)
+    for index, result in enumerate(results):
+        if result.dtype.is_floating_point:
+            result.entry, result.index, result._requires_grad = entry, index, True
+
+
+def source_of(tensor: Tensor) -> Source:
+    """Where the gradient of a tensor goes."""
+    if tensor.base is not None and tensor.base.history != tensor.history:
+        renew_view(tensor)
+    return (tensor.entry, tensor.index) if tensor.entry is not None else tensor
+
+
+def renew_view(tensor: Tensor) -> None:
+    """Takes the history of a view from its base again, after a write in place changed the base's."""
+    base = tensor.base
+    assert base is not None
+    fresh: Tensor = base
+    for primitive, params in tensor.steps[len(base.steps) :]:
+        fresh = apply(primitive, fresh, **params)
+    tensor.entry, tensor.index = fresh.entry, fresh.index
+    tensor._requires_grad, tensor.history = fresh._requires_grad, base.history
+
+
+def apply_view(primitive: Primitive, x: Tensor, **params: Any) -> Tensor:
+    """A movement primitive whose result shares `x`'s memory (unless NumPy has to copy)."""
+    moved = apply(primitive, x, **params)
+    if x.array is None:
+        view = make_tensor(x.storage, None, moved.traced_aval)
+    elif moved.array is None or np.may_share_memory(moved.array, x.array):
+        view = make_tensor(x.storage, moved.array, moved.traced_aval)
+    else:
+        return moved
+    view.steps = (*x.steps, (primitive, params))
+    view.base = x.base if x.base is not None else x
+    view.history = view.base.history
+    view.entry, view.index, view._requires_grad = moved.entry, moved.index, moved._requires_grad
+    return view

@@ -1,0 +1,294 @@
+"""Recording a function: which values it computes, which state it reads, and what it leaves behind.
+
+Every storage that the traced code touches has a current value in the graph.  Reading an unknown one makes it an input
+(state was found); writing one gives it a new value; at the end the written ones become outputs that replace their
+inputs' memory.  `.grad` attributes are overlaid in the same way.  Nothing real changes while tracing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..compiler import dtypes
+from ..compiler.aval import Aval
+from ..compiler.ir import Check, Graph, Loc, Node, Value
+from ..compiler.primitive import Primitive
+from ..compiler.primitives.create import constant, graph_input
+from .core import Storage, TensorBase, make_tensor
+from .frames import assigned_name, user_frame, user_loc
+from .writes import write_through
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An input that is a tensor (or a float) of the call's arguments, by position among the leaves."""
+
+    position: int
+
+
+@dataclass(frozen=True, eq=False)
+class Captured:
+    """An input that is the whole storage of a tensor that the function found by itself."""
+
+    tensor: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class GradOf:
+    """An input that is the storage of a tensor's `.grad`, whichever tensor that is at the call."""
+
+    tensor: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Hyperparameter:
+    """An input that is a number in a mapping, read anew at each call (an optimizer's `lr`, `betas[0]`)."""
+
+    container: dict[str, Any]
+    key: str
+    index: int | None = None
+
+    def read(self) -> float:
+        """Its value now."""
+        value = self.container[self.key]
+        return float(value if self.index is None else value[self.index])
+
+
+SCALAR = Aval(dtypes.f64, (), weak=True)
+Binding: TypeAlias = Argument | Captured | GradOf | Hyperparameter
+
+
+class Trace:
+    """The recording of one function.
+
+    Attributes:
+        bindings: where each input of the graph comes from.
+        values: the current value of each storage that has been touched.
+        written: storages that exist outside the trace and have a new value.
+        grads: the `.grad` that the traced code has set, by tensor.
+        absent_grads: tensors whose `.grad` was found to be None.
+        proxies: for each stand-in of an argument, the argument's position.
+        roots: what `backward()` was called on: where the forward pass ends.
+        modules: modules whose state was read, with what `snapshot` saw.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.bindings: list[Binding] = []
+        self.inputs: list[Value] = []
+        self.values: dict[Storage, Value] = {}
+        self.positions: dict[Storage, int] = {}
+        self.written: dict[Storage, None] = {}
+        self.grads: dict[Tensor, Tensor | None] = {}
+        self.grad_storages: dict[Storage, Tensor] = {}
+        self.absent_grads: list[Tensor] = []
+        self.proxies: dict[Storage, int] = {}
+        self.checks: list[Check] = []
+        self.names: dict[Value, str] = {}
+        self.locs: dict[Node, list[Loc]] = {}
+        self.roots: list[Value] = []
+        self._named: tuple[tuple[int, int], Value] | None = None
+        self.modules: dict[int, tuple[Any, Any]] = {}
+        self._scalars: dict[tuple[int, str, int | None], Tensor] = {}
+
+    # --- inputs ---------------------------------------------------------------------------------------------------
+
+    def add_input(self, aval: Aval, binding: Binding, name: str | None = None) -> Value:
+        """A new input of the graph."""
+        value = graph_input(len(self.inputs), aval)
+        self.inputs.append(value)
+        self.bindings.append(binding)
+        if name:
+            self.names[value] = self._unique(name)
+        return value
+
+    def argument(self, position: int, aval: Aval, name: str, requires_grad: bool) -> Tensor:
+        """The stand-in for a tensor argument."""
+        proxy = self.wrap(self.add_input(aval, Argument(position), name))
+        self.positions[proxy.storage] = len(self.inputs) - 1
+        self.proxies[proxy.storage] = position
+        proxy._requires_grad = requires_grad
+        return proxy
+
+    def hyperparameter(
+        self, container: dict[str, Any], key: str, index: int | None = None
+    ) -> Tensor:
+        """A number that optimizers read at each call, as a weak scalar."""
+        known = self._scalars.get((id(container), key, index))
+        if known is None:
+            name = key if index is None else f"{key}{index}"
+            binding = Hyperparameter(container, key, index)
+            known = self.wrap(self.add_input(SCALAR, binding, name))
+            self._scalars[id(container), key, index] = known
+        return known
+
+    def scalar_argument(self, position: int, name: str) -> Tensor:
+        """The stand-in for a float argument."""
+        return self.wrap(self.add_input(SCALAR, Argument(position), name))
+
+    def wrap(self, value: Value) -> Tensor:
+        """A tensor of its own for a value."""
+        tensor = make_tensor(Storage(None, value.aval), None, value.aval)
+        self.values[tensor.storage] = value
+        return tensor
+
+    # --- values ---------------------------------------------------------------------------------------------------
+
+    def read(self, tensor: TensorBase) -> Value:
+        """The current value of a tensor."""
+        value = self.base_value(tensor)
+        for primitive, params in tensor.steps:
+            value = primitive(value, **params)
+        return value
+
+    def base_value(self, tensor: TensorBase) -> Value:
+        """The current value of the whole storage behind a tensor."""
+        value = self.values.get(tensor.storage)
+        if value is None:
+            value = self._capture(tensor)
+        return value
+
+    def _capture(self, tensor: TensorBase) -> Value:
+        storage = tensor.storage
+        if storage.array is None:
+            from .tape import leaked_tracer
+
+            raise leaked_tracer()
+        owner = self.grad_storages.get(storage)
+        found: Any = tensor
+        binding = Captured(found) if owner is None else GradOf(owner)
+        value = self.add_input(storage.aval, binding)
+        self.values[storage] = value
+        self.positions[storage] = len(self.inputs) - 1
+        return value
+
+    def write(self, tensor: TensorBase, value: Value) -> None:
+        """Gives a tensor's place in its storage a new value."""
+        base = self.base_value(tensor)
+        self.values[tensor.storage] = write_through(base, tensor.steps, value)
+        if tensor.storage in self.positions:
+            self.written[tensor.storage] = None
+
+    def record(
+        self, primitive: Primitive, operands: Sequence[Any], params: dict[str, Any]
+    ) -> tuple[tuple[Value, ...], tuple[Value, ...]]:
+        """Records an application; numbers become constants of the type of their neighbours."""
+        values = [self.read(o) if isinstance(o, TensorBase) else o for o in operands]
+        inputs = with_constants(primitive, values)
+        outputs = primitive.bind(*inputs, **params)
+        self._annotate(outputs)
+        return inputs, outputs
+
+    def replay(self, node: Node, operands: Sequence[Value], locs: Sequence[Loc]) -> Sequence[Value]:
+        """Records a node of a derived graph, with the lines that it was derived from."""
+        outputs = node.prim.bind(*operands, **node.params)
+        self._add_locs(outputs[0].node, locs)
+        return outputs
+
+    def check(self, condition: Value, message: str) -> None:
+        """Requires a condition when the program runs."""
+        self.checks.append(Check(condition, message, user_loc()))
+
+    # --- gradients ------------------------------------------------------------------------------------------------
+
+    def grad_of(self, tensor: Tensor) -> Tensor | None:
+        """What `.grad` is at this point of the traced code."""
+        if tensor in self.grads:
+            return self.grads[tensor]
+        grad: Tensor | None = tensor._grad
+        if grad is None:
+            self.absent_grads.append(tensor)
+        else:
+            self.grad_storages[grad.storage] = tensor
+        self.grads[tensor] = grad
+        return grad
+
+    def note_module(self, module: Any) -> None:
+        """Remembers what a module holds, so that a change of it is noticed."""
+        if id(module) not in self.modules:
+            self.modules[id(module)] = (module, snapshot(module))
+
+    # --- names and lines ------------------------------------------------------------------------------------------
+
+    def _annotate(self, outputs: Sequence[Value]) -> None:
+        frame = user_frame()
+        if frame is None:
+            return
+        self._add_locs(outputs[0].node, [user_loc(frame)] if frame else [])
+        name = assigned_name(frame)
+        if name and not outputs[0].is_input:
+            self._name_result(outputs[0], name, (id(frame), frame.f_lasti))
+
+    def _name_result(self, value: Value, name: str, call: tuple[int, int]) -> None:
+        """Names a value after the variable that the running call is assigned to: the call's last value has it."""
+        if self._named is not None and self._named[0] == call:
+            self.names.pop(self._named[1], None)
+        if value not in self.names:
+            self.names[value] = self._unique(name)
+            self._named = call, value
+
+    def name_state(self, known: dict[Storage, str]) -> None:
+        """Names the inputs that are state, given readable names of storages."""
+        for storage, position in self.positions.items():
+            value, binding = self.inputs[position], self.bindings[position]
+            if value in self.names:
+                continue
+            if isinstance(binding, GradOf) and binding.tensor.storage in known:
+                self.names[value] = self._unique(f"{known[binding.tensor.storage]}_grad")
+            elif storage in known:
+                self.names[value] = self._unique(known[storage])
+
+    def _add_locs(self, node: Node, locs: Sequence[Loc | None]) -> None:
+        known = self.locs.setdefault(node, [])
+        known.extend(loc for loc in locs if loc is not None and loc not in known)
+
+    def _unique(self, name: str) -> str:
+        taken = set(self.names.values())
+        candidate, number = name, 1
+        while candidate in taken:
+            number += 1
+            candidate = f"{name}_{number}"
+        return candidate
+
+    def graph(self, outputs: Sequence[Value], donations: Sequence[int | None]) -> Graph:
+        """The recording as a graph."""
+        locs = {node: tuple(places) for node, places in self.locs.items()}
+        return Graph(
+            self.name,
+            tuple(self.inputs),
+            tuple(outputs),
+            tuple(donations),
+            tuple(self.checks),
+            dict(self.names),
+            locs,
+        )
+
+
+_PLAIN = (bool, int, float, str, bytes, type(None))
+
+
+def snapshot(module: Any) -> dict[str, Any]:
+    """What a module holds: its plain values, and the identity of everything else, one level deep."""
+    seen: dict[str, Any] = {}
+    for name, value in module.__dict__.items():
+        if isinstance(value, dict):
+            seen.update({f"{name}.{key}": _identity(item) for key, item in value.items()})
+        else:
+            seen[name] = _identity(value)
+    return seen
+
+
+def _identity(value: Any) -> Any:
+    return (type(value), value) if isinstance(value, _PLAIN) else id(value)
+
+
+def with_constants(primitive: Primitive, operands: Sequence[Any]) -> tuple[Value, ...]:
+    """Operands with each Python number made a constant of the first value's type (past `select`'s condition)."""
+    first = 1 if primitive.name == "select" else 0
+    typed = [o for o in operands[first:] if isinstance(o, Value)]
+    return tuple([o if isinstance(o, Value) else constant(o, typed[0].aval) for o in operands])

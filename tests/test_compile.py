@@ -1,0 +1,443 @@
+"""`compile`: state found and updated, one native call, gradients, guards, conventions, and what cannot be traced."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import taut
+from taut import nn, optim
+
+pytestmark = pytest.mark.quick
+Optimizer = Callable[[Any], Any]
+
+OPTIMIZERS: dict[str, Optimizer] = {
+    "sgd": lambda p: optim.SGD(p, lr=0.05),
+    "momentum": lambda p: optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=0.01),
+    "dampening": lambda p: optim.SGD(p, lr=0.05, momentum=0.9, dampening=0.5),
+    "nesterov": lambda p: optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True),
+    "adam": lambda p: optim.Adam(p, lr=0.01),
+    "amsgrad": lambda p: optim.Adam(p, lr=0.01, amsgrad=True, weight_decay=0.1),
+    "adamw": lambda p: optim.AdamW(p, lr=0.01, weight_decay=0.1),
+}
+
+
+class Trainer:
+    """A small network with its optimizer and a step."""
+
+    def __init__(self, optimizer: Optimizer, zero_grad: bool = True) -> None:
+        taut.manual_seed(3)
+        self.net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+        self.optimizer = optimizer(self.net.parameters())
+        self.criterion = nn.MSELoss()
+        self.zero_grad = zero_grad
+
+    def step(self, x: Any, y: Any) -> Any:
+        """One step of training."""
+        if self.zero_grad:
+            self.optimizer.zero_grad()
+        loss = self.criterion(self.net(x), y)
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+    def state(self) -> list[Any]:
+        """All parameters and optimizer state, as arrays."""
+        kept = [p.detach().numpy().copy() for p in self.net.parameters()]
+        for entry in self.optimizer.state.values():
+            kept += [v.numpy().copy() for v in entry.values() if isinstance(v, taut.Tensor)]
+        return kept
+
+
+def data(n: int = 5) -> tuple[Any, Any]:
+    rng = np.random.default_rng(0)
+    x = taut.from_numpy(rng.normal(size=(n, 4)).astype(np.float32))
+    y = taut.from_numpy(rng.normal(size=(n, 2)).astype(np.float32))
+    return x, y
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("zero_grad", [True, False], ids=["zeroed", "accumulated"])
+def test_a_hundred_steps_equal_eager(name: str, zero_grad: bool) -> None:
+    eager, compiled = (Trainer(OPTIMIZERS[name], zero_grad) for _ in range(2))
+    step = taut.compile(compiled.step)
+    x, y = data()
+    steps = 100 if zero_grad else 10  # accumulated gradients amplify rounding
+    for _ in range(steps):
+        want, got = eager.step(x, y), step(x, y)
+        # float32: a few roundings a step, through 100 contracting steps.
+        np.testing.assert_allclose(got.item(), want.item(), rtol=2e-4, atol=1e-6)
+    for got, want in zip(compiled.state(), eager.state(), strict=True):
+        np.testing.assert_allclose(got, want, rtol=2e-4, atol=2e-6)
+
+
+def test_a_step_is_one_graph_and_one_native_call() -> None:
+    trainer = Trainer(OPTIMIZERS["adam"])
+    step = taut.compile(trainer.step)
+    x, y = data()
+    for _ in range(7):
+        step(x, y)
+    assert step.stats() == {"traces": 1, "calls": 7, "native_calls": 7}
+
+
+def test_no_numpy_function_runs_during_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = Trainer(OPTIMIZERS["adamw"])
+    step = taut.compile(trainer.step)
+    x, y = data()
+    for _ in range(2):
+        step(x, y)
+    before = trainer.state()
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("NumPy was called during a compiled step")
+
+    import scipy.linalg
+    import scipy.linalg.blas
+    import scipy.special
+
+    allowed = {"empty", "ndarray"}  # memory for results, no computation
+    with monkeypatch.context() as patch:
+        for module in (np, np.linalg, scipy.linalg, scipy.linalg.blas, scipy.special):
+            for name in dir(module):
+                function = getattr(module, name)
+                if callable(function) and not isinstance(function, type) and name not in allowed:
+                    patch.setattr(module, name, refuse)
+        loss = step(x, y)
+    assert np.isfinite(loss.item())
+    assert any((a != b).any() for a, b in zip(before, trainer.state(), strict=True))
+
+
+def test_a_schedule_does_not_retrace() -> None:
+    trainer, reference = Trainer(OPTIMIZERS["sgd"]), Trainer(OPTIMIZERS["sgd"])
+    step = taut.compile(trainer.step)
+    x, y = data()
+    for number in range(5):
+        for each in (trainer, reference):
+            each.optimizer.param_groups[0]["lr"] = 0.1 / (number + 1)
+        step(x, y)
+        reference.step(x, y)
+    assert step.stats()["traces"] == 1
+    for got, want in zip(trainer.state(), reference.state(), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_that_were_looked_at_never_change() -> None:
+    trainer = Trainer(OPTIMIZERS["sgd"])
+    step = taut.compile(trainer.step)
+    x, y = data()
+    step(x, y)
+    weight = next(iter(trainer.net.parameters()))
+    kept = weight.grad
+    values = kept.numpy().copy()
+    step(x, y)
+    step(x, y)
+    np.testing.assert_array_equal(kept.numpy(), values)
+    assert weight.grad is not kept
+    assert (weight.grad.numpy() != values).any()
+
+
+def test_results_of_earlier_calls_never_change() -> None:
+    trainer = Trainer(OPTIMIZERS["sgd"])
+    step = taut.compile(trainer.step)
+    losses = [step(*data()) for _ in range(5)]
+    values = [loss.item() for loss in losses]
+    for _ in range(2000):  # past any block of results
+        step(*data())
+    assert [loss.item() for loss in losses] == values
+    assert len(set(values)) == 5
+
+
+def test_eager_and_compiled_steps_mix() -> None:
+    mixed, eager = Trainer(OPTIMIZERS["momentum"]), Trainer(OPTIMIZERS["momentum"])
+    step = taut.compile(mixed.step)
+    x, y = data()
+    for number in range(9):
+        (mixed.step if number % 3 == 2 else step)(x, y)
+        eager.step(x, y)
+    for got, want in zip(mixed.state(), eager.state(), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
+
+
+def test_a_replaced_parameter_is_noticed() -> None:
+    net = nn.Linear(3, 1)
+    forward = taut.compile(lambda x: net(x).sum())
+    x = taut.ones(2, 3)
+    with taut.no_grad():
+        forward(x)
+        net.weight = nn.Parameter(taut.zeros(1, 3))
+        net.bias = nn.Parameter(taut.ones(1))
+        assert forward(x).item() == 2.0
+        net.weight.data = taut.ones(1, 3)
+        assert forward(x).item() == 8.0
+
+
+def test_training_mode_is_noticed() -> None:
+    net = nn.Sequential(nn.Dropout(0.5))
+    forward = taut.compile(lambda x: net(x))
+    x = taut.ones(1000)
+    assert 300 < (forward(x) == 0).sum().item() < 700
+    net.eval()
+    assert (forward(x) == 0).sum().item() == 0
+    net.train()
+    assert (forward(x) == 0).sum().item() > 0
+
+
+def test_random_numbers_are_those_of_eager_mode() -> None:
+    def draw(x: Any) -> Any:
+        return x + taut.rand(5) * taut.randn(20)[:5]
+
+    compiled = taut.compile(draw)
+    x = taut.zeros(5)
+    taut.manual_seed(7)
+    want = [draw(x).tolist() for _ in range(3)]
+    taut.manual_seed(7)
+    got = [compiled(x).tolist() for _ in range(3)]
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+scale = 2.0
+
+
+def test_a_changed_global_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = taut.compile(lambda x: x * scale)
+    assert compiled(taut.ones(2)).tolist() == [2.0, 2.0]
+    monkeypatch.setattr(f"{__name__}.scale", 3.0) if False else globals().update(scale=3.0)
+    try:
+        assert compiled(taut.ones(2)).tolist() == [3.0, 3.0]
+    finally:
+        globals().update(scale=2.0)
+
+
+def test_a_changed_closure_variable_is_noticed() -> None:
+    offset = 1
+
+    def add(x: Any) -> Any:
+        return x + offset
+
+    compiled = taut.compile(add)
+    assert compiled(taut.zeros(1)).item() == 1
+    offset = 5
+    assert compiled(taut.zeros(1)).item() == 5
+
+
+def test_types_of_arguments_specialise() -> None:
+    compiled = taut.compile(lambda x: x * 2)
+    assert compiled(taut.ones(2)).dtype is taut.float32
+    assert compiled(taut.ones(2, dtype=taut.float64)).dtype is taut.float64
+    assert compiled(taut.ones(3)).shape == (3,)
+    assert compiled(taut.ones(2)).tolist() == [2, 2]
+    assert compiled.stats()["traces"] == 3
+
+
+def test_dynamic_serves_every_size_with_one_program() -> None:
+    compiled = taut.compile(lambda x: (x * x).sum(1), dynamic=True)
+    for size in (3, 0, 1, 2, 7, 32, 1000):
+        x = taut.arange(size * 2.0).reshape(size, 2)
+        assert compiled(x).tolist() == (x * x).sum(1).tolist()
+    assert compiled.stats()["traces"] == 1
+
+
+def test_floats_are_run_time_scalars() -> None:
+    compiled = taut.compile(lambda x, s: x * s)
+    assert compiled(taut.ones(2), 2.0).tolist() == [2, 2]
+    assert compiled(taut.ones(2), 3.5).tolist() == [3.5, 3.5]
+    assert compiled.stats()["traces"] == 1
+
+
+def test_a_float_that_steers_specialises() -> None:
+    compiled = taut.compile(lambda x, s: x * s if s > 1 else x - s)
+    assert compiled(taut.ones(2), 2.0).tolist() == [2, 2]
+    assert compiled(taut.ones(2), 0.5).tolist() == [0.5, 0.5]
+    assert compiled(taut.ones(2), 2.0).tolist() == [2, 2]
+
+
+def test_nested_arguments_and_results() -> None:
+    def function(batch: dict[str, Any], pair: tuple[Any, Any], *, flag: bool = False) -> Any:
+        total = batch["a"] + pair[0] * pair[1]
+        return {"total": total, "parts": [batch["a"], (total, flag)]}
+
+    compiled = taut.compile(function)
+    a, b, c = taut.ones(2), taut.ones(2) * 2, taut.ones(2) * 3
+    result = compiled({"a": a}, (b, c), flag=True)
+    assert result["total"].tolist() == [7, 7]
+    assert result["parts"][0] is a
+    assert result["parts"][1][1] is True
+    assert compiled({"a": a}, (b, c))["parts"][1][1] is False
+
+
+def test_writes_in_place_reach_the_argument() -> None:
+    def bump(x: Any) -> Any:
+        x.add_(1)
+        x[0] = 10
+        return x.sum()
+
+    compiled = taut.compile(bump)
+    x = taut.zeros(3)
+    assert compiled(x).item() == 12
+    assert x.tolist() == [10, 1, 1]
+    assert compiled(x).item() == 14
+
+
+def test_a_captured_buffer_is_updated_through_a_view() -> None:
+    table = taut.zeros(3, 2)
+
+    @taut.compile
+    def write(row: Any) -> Any:
+        table[1].copy_(row)
+        return table.sum()
+
+    assert write(taut.tensor([1.0, 2.0])).item() == 3
+    assert table.tolist() == [[0, 0], [1, 2], [0, 0]]
+
+
+def test_slices_of_one_tensor_share_a_program() -> None:
+    compiled = taut.compile(lambda x: x * 2)
+    x = taut.arange(12.0).reshape(6, 2)
+    for start in range(0, 6, 2):
+        assert compiled(x[start : start + 2]).tolist() == (x[start : start + 2] * 2).tolist()
+    assert compiled(x.t()[:, :2]).tolist() == (x.t()[:, :2] * 2).tolist()  # strided: copied
+    assert compiled.stats()["traces"] <= 2
+
+
+def test_backward_outside_a_compiled_forward() -> None:
+    net = nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Linear(8, 2))
+    twin = copy.deepcopy(net)
+    compiled = taut.compile(net)
+    x, y = data()
+    for model in (compiled, twin):
+        nn.MSELoss()(model(x), y).backward()
+    for got, want in zip(net.parameters(), twin.parameters(), strict=True):
+        np.testing.assert_allclose(got.grad.numpy(), want.grad.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_a_compiled_module_keeps_its_keys_and_its_class() -> None:
+    net = nn.Sequential(nn.Linear(2, 2))
+    compiled = taut.compile(net)
+    assert list(compiled.state_dict()) == ["0.weight", "0.bias"]
+    assert isinstance(compiled, nn.Sequential)
+    assert compiled[0] is net[0]
+    with taut.no_grad():
+        np.testing.assert_allclose(
+            compiled(taut.ones(1, 2)).numpy(), net(taut.ones(1, 2)).numpy(), rtol=1e-6
+        )
+
+
+def test_a_method_is_compiled_for_each_instance() -> None:
+    class Scaler:
+        def __init__(self, factor: float) -> None:
+            self.factor = factor
+
+        @taut.compile
+        def scale(self, x: Any) -> Any:
+            return x * self.factor
+
+    assert Scaler(2.0).scale(taut.ones(1)).item() == 2
+    assert Scaler(3.0).scale(taut.ones(1)).item() == 3
+
+
+def test_compiled_functions_nest() -> None:
+    inner = taut.compile(lambda x: x * 2)
+    outer = taut.compile(lambda x: inner(x) + 1)
+    assert outer(taut.ones(1)).item() == 3
+    assert inner.stats()["calls"] == 0
+
+
+def test_conventions_of_torch_compile() -> None:
+    def double(x: Any) -> Any:
+        return x * 2
+
+    x = taut.ones(1)
+    assert taut.compile(double, fullgraph=True, mode="max-autotune")(x).item() == 2
+    assert taut.compile(backend="inductor")(double)(x).item() == 2
+    assert taut.compile(double, backend="eager")(x).item() == 2
+    assert taut.compile(double, disable=True) is double
+    with pytest.raises(ValueError, match="unknown backend 'lvm'; did you mean 'llvm'"):
+        taut.compile(double, backend="lvm")
+    with pytest.raises(TypeError, match="takes a function or a module, got int"):
+        taut.compile(3)
+
+
+UNTRACEABLE: dict[str, Callable[[Any], Any]] = {
+    "item": lambda x: x * x.sum().item(),
+    "bool": lambda x: x if x.sum() > 0 else -x,
+    "float": lambda x: float(x[0]),
+    "numpy": lambda x: taut.from_numpy(x.numpy()),
+    "tolist": lambda x: x.tolist(),
+    "format": lambda x: f"{x[0]:.2f}",
+}
+
+
+@pytest.mark.parametrize("name", UNTRACEABLE)
+def test_what_cannot_be_traced_raises_at_the_users_line(name: str) -> None:
+    compiled = taut.compile(UNTRACEABLE[name])
+    with pytest.raises(RuntimeError, match=r"not known while tracing \(test_compile\.py:\d+\)"):
+        compiled(taut.ones(3))
+
+
+def test_a_traced_call_that_raises_leaves_nothing_behind() -> None:
+    trainer = Trainer(OPTIMIZERS["sgd"])
+    x, y = data()
+
+    def failing(x: Any, y: Any) -> Any:
+        trainer.step(x, y)
+        raise KeyError("stop")
+
+    before = trainer.state()
+    grads = [p.grad for p in trainer.net.parameters()]
+    with pytest.raises(KeyError, match="stop"):
+        taut.compile(failing)(x, y)
+    assert [p.grad for p in trainer.net.parameters()] == grads
+    for got, want in zip(trainer.state(), before, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_a_tensor_of_a_trace_does_not_outlive_it() -> None:
+    kept: list[Any] = []
+
+    @taut.compile
+    def leak(x: Any) -> Any:
+        kept.append(x * 2)
+        return x
+
+    leak(taut.ones(1))
+    with pytest.raises(RuntimeError, match="used after the trace had ended"):
+        _ = kept[0] + 1
+
+
+def test_a_failing_check_leaves_the_state_untouched() -> None:
+    embedding = nn.Embedding(4, 2)
+    optimizer = optim.SGD(embedding.parameters(), lr=0.1)
+
+    @taut.compile
+    def step(index: Any) -> Any:
+        optimizer.zero_grad()
+        loss = embedding(index).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    step(taut.tensor([1, 2]))
+    before = embedding.weight.detach().numpy().copy()
+    with pytest.raises(IndexError, match="index"):
+        step(taut.tensor([1, 9]))
+    np.testing.assert_array_equal(embedding.weight.detach().numpy(), before)
+    step(taut.tensor([3, 0]))
+    assert (embedding.weight.detach().numpy() != before).any()
+
+
+def test_arguments_that_overlap_written_state_are_refused() -> None:
+    table = taut.zeros(2)
+
+    @taut.compile
+    def add(x: Any) -> Any:
+        table.add_(1)
+        x.add_(1)
+        return table + x
+
+    add(taut.ones(2))
+    with pytest.raises(RuntimeError, match="shares memory"):
+        add(table)

@@ -1,0 +1,326 @@
+"""Every function: against PyTorch (values, dtypes, gradients, names), traced against eager, and gradients by differences.
+
+The cases are expressions in `function_cases.txt`; what others raise is in `function_errors.txt`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from taut.compiler import dtypes
+from taut.compiler.aval import symbol
+from taut.compiler.evaluate import evaluate
+from taut.compiler.ir import Graph
+from taut.compiler.verify import verify
+from taut.frontend import create
+from taut.frontend.context import Mode, using
+from taut.frontend.errors import UntraceableError
+from taut.frontend.functions import activation, gather, linalg, loss, neural, public
+from taut.frontend.tensor import Tensor
+from taut.frontend.trace import Argument, Trace
+
+_NAMES = {
+    "tensor": create.tensor,
+    "zeros": create.zeros,
+    "ones": create.ones,
+    "arange": create.arange,
+    "eye": create.eye,
+    "linalg": SimpleNamespace(**vars(linalg)),
+    **{d.long_name: d for d in dtypes.ALL},
+}
+TAUT = SimpleNamespace(**{n: getattr(public, n) for n in public.__all__}, **_NAMES)
+F = SimpleNamespace(**{**vars(neural), **vars(loss), **vars(activation), "one_hot": gather.one_hot})
+
+# Sums of up to 60 products of numbers below 3 in float32: a few ulps of the largest of them.
+TOLERANCE = 2e-5
+
+
+def read_cases() -> list[str]:
+    text = Path(__file__).with_name("function_cases.txt").read_text()
+    lines = (line for line in text.splitlines() if line and line[0] not in "#[")
+    return [case.strip() for line in lines for case in line.split(";") if case.strip()]
+
+
+CASES = read_cases()
+
+
+def arrays() -> dict[str, np.ndarray[Any, Any]]:
+    """The operands: floats of several shapes, integers, bools; some have ties, zeros, infinities or no elements."""
+    rng = np.random.default_rng(7)
+
+    def floats(*shape: int) -> np.ndarray[Any, Any]:
+        return np.asarray(rng.uniform(-2, 2, shape), np.float32)
+
+    return {
+        "f": floats(2, 3),
+        "g": floats(2, 3),
+        "u": rng.uniform(0.1, 0.9, (2, 3)).astype(np.float32),
+        "v": floats(3),
+        "w": floats(4, 3),
+        "s": floats(),
+        "m": floats(4, 2, 3),
+        "n": floats(4, 3, 2),
+        "q": floats(3, 3) + 3 * np.eye(3, dtype=np.float32),
+        "k": floats(2, 3, 4, 5),
+        "d": floats(2, 3).astype(np.float64),
+        "z": floats(0),
+        "zz": floats(2, 0),
+        "i": rng.integers(-4, 5, (2, 3)),
+        "j": rng.integers(1, 5, (2, 3)),
+        "c": rng.integers(0, 3, (2,)),
+        "cc": rng.integers(0, 3, (2, 3)),
+        "h": rng.integers(0, 3, (2, 4, 5)),
+        "b": np.array([[True, False, True], [False, False, True]]),
+        "p": np.array([True, False]),
+        "ties": np.array([[1, 3, 3], [-2, -2, -5]], np.float32),
+        "zeros": np.array([[0, 1, -1], [0, 0, 0]], np.float32),
+        "nans": np.array([1, math.nan, math.inf, -math.inf, 0], np.float32),
+    }
+
+
+def operands(library: Any) -> dict[str, Any]:
+    """The operands as tensors of a library (taut's `create`, or torch); floats need a gradient."""
+    found = {name: library.from_numpy(array) for name, array in arrays().items()}
+    for name, array in arrays().items():
+        found[name].requires_grad_(array.dtype.kind == "f")
+    return found
+
+
+def run(expression: str, scope: dict[str, Any], library: Any = TAUT, functional: Any = F) -> Any:
+    names = {"T": library, "F": functional, "inf": math.inf, "nan": math.nan, **scope}
+    return eval(expression, names)
+
+
+def leaves(result: Any) -> list[Any]:
+    """The tensors and numbers of a nested result."""
+    if isinstance(result, (tuple, list)):
+        return [leaf for item in result for leaf in leaves(item)]
+    return [result]
+
+
+# --- against PyTorch ----------------------------------------------------------------------------------------------
+
+
+def in_torch(expression: str) -> tuple[list[Any], dict[str, Any]]:
+    torch = pytest.importorskip("torch")
+    scope = operands(torch)
+    return leaves(run(expression, scope, torch, torch.nn.functional)), scope
+
+
+def assert_equal(ours: Any, theirs: Any) -> None:
+    if not hasattr(theirs, "detach"):
+        assert ours == theirs
+        return
+    assert isinstance(ours, Tensor)
+    assert tuple(ours.shape) == tuple(theirs.shape)
+    assert repr(ours.dtype) == repr(theirs.dtype)
+    assert ours.requires_grad == theirs.requires_grad
+    found, wanted = ours.detach().numpy(), theirs.detach().numpy()
+    np.testing.assert_allclose(found, wanted, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def weights(shape: Any, dtype: Any) -> np.ndarray[Any, Any]:
+    """A cotangent in which every element counts differently."""
+    return np.cos(np.arange(math.prod(shape))).reshape(tuple(shape)).astype(dtype)
+
+
+def assert_gradients(name: str, ours: Any, theirs: Any) -> None:
+    if theirs.grad is None or not theirs.numel():
+        assert ours.grad is None or not ours.grad.numpy().any(), name
+        return
+    assert ours.grad is not None, name
+    # Each step of the backward pass rounds once more: ten times the tolerance of a value.
+    tolerance = 10 * TOLERANCE
+    found, wanted = ours.grad.numpy(), theirs.grad.numpy()
+    np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's
+@pytest.mark.parametrize("expression", CASES)
+def test_value_and_gradient_of_torch(expression: str) -> None:
+    theirs, other = in_torch(expression)
+    own = operands(create)
+    ours = leaves(run(expression, own))
+    for a, b in zip(ours, theirs, strict=True):
+        assert_equal(a, b)
+        if getattr(b, "requires_grad", False):
+            ct = weights(b.shape, b.detach().numpy().dtype)
+            a.backward(create.from_numpy(ct), retain_graph=True)
+            b.backward(b.new_tensor(ct), retain_graph=True)
+    for name, tensor in other.items():
+        assert_gradients(name, own[name], tensor)
+
+
+# Compositions whose last step depends, in PyTorch, on strides or on which of several kernels it chose.
+UNNAMED = ("einsum", "multi_dot", "scaled_dot_product_attention", "f @ n", "m[0] @ n")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's
+@pytest.mark.parametrize("expression", [c for c in CASES if not any(u in c for u in UNNAMED)])
+def test_backward_function_is_called_as_in_torch(expression: str) -> None:
+    theirs, _ = in_torch(expression)
+    for a, b in zip(leaves(run(expression, operands(create))), theirs, strict=True):
+        if getattr(b, "grad_fn", None) is not None:
+            assert a.grad_fn.name() == b.grad_fn.name()
+
+
+# --- errors -------------------------------------------------------------------------------------------------------
+
+
+def read_errors() -> list[tuple[str, str, str]]:
+    """Expression, exception and message of each case."""
+    text = Path(__file__).with_name("function_errors.txt").read_text()
+    lines = [line for line in text.splitlines() if line and line[0] != "#"]
+    faults = (line.strip().partition(": ") for line in lines[1::2])
+    return [(case, kind, text) for case, (kind, _, text) in zip(lines[::2], faults, strict=True)]
+
+
+ERRORS = read_errors()
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")  # before the error that follows from it
+@pytest.mark.parametrize(("expression", "kind", "message"), ERRORS, ids=[e[0] for e in ERRORS])
+def test_error(expression: str, kind: str, message: str) -> None:
+    with pytest.raises(Exception, match=re.escape(message) + r"( \(<string>:1\))?$") as caught:
+        run(expression, operands(create))
+    assert type(caught.value).__name__ == kind
+
+
+@pytest.mark.filterwarnings("ignore:Using a target size")  # before the error that follows from it
+@pytest.mark.parametrize(("expression", "kind", "message"), ERRORS, ids=[e[0] for e in ERRORS])
+def test_error_of_torch_is_the_same(expression: str, kind: str, message: str) -> None:
+    with pytest.raises(Exception, match=f"^{re.escape(message)}") as caught:
+        in_torch(expression)
+    assert kind in [t.__name__.lstrip("_") for t in type(caught.value).__mro__]
+
+
+# --- traced -------------------------------------------------------------------------------------------------------
+
+
+def traced(expression: str, avals: dict[str, Any]) -> tuple[Graph, list[Any], Trace]:
+    """The graph of an expression's tensors, and its leaves."""
+    trace = Trace("case")
+    scope = {}
+    for position, (name, aval) in enumerate(avals.items()):
+        floating = aval.dtype.is_floating_point
+        scope[name] = trace.argument(position, aval, name, floating)
+    with using(Mode(trace, True)):
+        results = leaves(run(expression, scope))
+        outputs = [trace.read(r) for r in results if isinstance(r, Tensor)]
+    graph = trace.graph(outputs, [None] * len(outputs))
+    verify(graph)
+    return graph, results, trace
+
+
+def inputs_of(trace: Trace, given: list[np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+    """Arrays for the graph's inputs: arguments, and the tensors that the trace found."""
+    found = []
+    for binding in trace.bindings:
+        if isinstance(binding, Argument):
+            found.append(given[binding.position])
+        else:
+            array = binding.tensor.storage.array  # type: ignore[union-attr]  # only tensors were captured
+            assert array is not None
+            found.append(array)
+    return found
+
+
+# What needs values to know the size of its result, or has no primitive yet.
+EAGER_ONLY = (
+    "sort", "topk", ".nonzero(", "argwhere", "masked_select", "f[b]", "f[p]", "f[:, b[0]]", "k[b]", "k[p, c[:1]]",
+    "f[f > 0]", "f[b == False]", "i[b]", "f[True]", "f[False]", "f[[True, False]]", "T.where(b)", "F.one_hot(cc)",
+    "repeat_interleave(c + 1", "T.allclose", "T.equal", "T.tensor([True",
+)  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom")
+@pytest.mark.parametrize("expression", CASES)
+def test_traced_equals_eager(expression: str) -> None:
+    eager = [r for r in leaves(run(expression, operands(create))) if isinstance(r, Tensor)]
+    avals = {name: create.from_numpy(array).aval for name, array in arrays().items()}
+    if any(part in expression for part in EAGER_ONLY):
+        with pytest.raises(UntraceableError, match=r"not known while tracing \(<string>:1\)"):
+            traced(expression, avals)
+        return
+    graph, _, trace = traced(expression, avals)
+    for found, wanted in zip(
+        evaluate(graph, inputs_of(trace, list(arrays().values()))), eager, strict=True
+    ):
+        assert found.dtype == wanted.dtype.numpy
+        np.testing.assert_array_equal(found, wanted.detach().numpy())
+
+
+SYMBOLIC = [
+    "x.sum(0)", "x.mean()", "x.mean(0)", "x.mean(1)", "x.var(0)", "x.std(1)", "x.max(0)[0]", "x.softmax(0)", "x.softmax(1)",
+    "x.log_softmax(1)", "F.cross_entropy(x, t)", "F.cross_entropy(x, t, label_smoothing=0.1)", "F.mse_loss(x, x * 2)",
+    "F.nll_loss(x, t, reduction='sum')", "F.linear(x, w)", "F.layer_norm(x, (3,))", "x @ w.T", "x[:, 1]", "x[:, None, 1:]",
+    "x.reshape(-1)", "x.flatten()", "x.view(-1, 3, 1)", "x.t()", "T.cat([x, x], 1)", "T.stack([x, x])", "x[t]", "x.gather(1, t[:, None])",
+    "x[..., -1]", "F.one_hot(t, 3)", "F.embedding(t, w)", "x.tril()", "x.argmax(1)", "x.norm()", "x.logsumexp(0)", "x.unsqueeze(0)",
+    "x.expand(2, -1, -1)", "x / x.shape[0]", "x * x.shape[0]", "x.amax(1, keepdim=True)", "x.all()", "x.index_select(1, t[:1])",
+    "F.kl_div(x, x.softmax(1), reduction='batchmean')", "T.einsum('bi,bj->ij', x, x)", "T.where(x > 0, x, 0.0)", "x.clamp(0, 1)",
+    "F.gelu(x)", "x.roll(1, 0)", "x[0]", "x[-1]", "x[:1]", "x[:-1]", "x.flip(0)", "x.sum() / x.shape[0]", "F.normalize(x)",
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*degrees of freedom")
+@pytest.mark.parametrize("rows", [1, 2, 7])
+@pytest.mark.parametrize("expression", SYMBOLIC)
+def test_one_trace_serves_every_size(expression: str, rows: int) -> None:
+    x = np.linspace(-1, 2, 3 * rows, dtype=np.float32).reshape(rows, 3)
+    t, w = np.arange(rows) % min(rows, 3), np.ones((4, 3), np.float32)
+    given = {"x": create.from_numpy(x), "t": create.from_numpy(t), "w": create.from_numpy(w)}
+    size = symbol("B")
+    avals = {
+        "x": given["x"].aval.with_shape((size, 3)),
+        "t": given["t"].aval.with_shape((size,)),
+        "w": given["w"].aval,
+    }
+    graph, _, trace = traced(expression, avals)
+    (found,) = evaluate(graph, inputs_of(trace, [x, t, w]))
+    np.testing.assert_array_equal(found, run(expression, given).numpy())
+
+
+# --- gradients by differences -------------------------------------------------------------------------------------
+
+SMOOTH = [
+    "f.sum(0) * 2", "f.mean(1)", "f.prod(1)", "f.var(0)", "f.std()", "f.norm()", "f.logsumexp(0)", "f.max(1)[0]", "f.amax(0)",
+    "f[:, ::2]", "f[0, 1:]", "f[c]", "k[c, :, c]", "f.gather(1, cc)", "f.scatter_add(1, cc, g)", "f.tril()", "m @ n", "v @ q",
+    "T.einsum('bij,bjk->bik', m, n)", "T.linalg.inv(q)", "T.linalg.solve(q, v)", "F.gelu(f)", "F.elu(f)", "F.softplus(f)",
+    "F.softmax(f, 1)", "F.log_softmax(f, 0)", "F.mse_loss(f, g)", "F.cross_entropy(f, c)", "F.cross_entropy(k, h)",
+    "F.binary_cross_entropy_with_logits(f, u)", "F.layer_norm(f, (3,), v, v)", "F.linear(v, w)", "F.embedding(cc, q)",
+    "F.scaled_dot_product_attention(f, g, u)", "f / g", "u ** v", "f.lerp(g, u)", "f.repeat(2, 2)", "T.cat([f, g], 1)",
+    "f.diagonal()", "F.pad(f, (1, 2))", "F.normalize(f)", "f.roll(1)", "F.silu(f)", "F.huber_loss(f, g)",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("expression", SMOOTH)
+def test_gradient_is_the_difference_quotient(expression: str) -> None:
+    """A central difference in a random direction, in float64: error about 1e-9 at a step of 1e-5."""
+    rng = np.random.default_rng(3)
+    points = {n: a.astype(np.float64) if a.dtype.kind == "f" else a for n, a in arrays().items()}
+    ways = {n: rng.normal(size=a.shape) for n, a in points.items() if a.dtype.kind == "f"}
+
+    def value(step: float) -> Any:
+        moved = {n: a + step * ways[n] if n in ways else a for n, a in points.items()}
+        scope = {n: create.from_numpy(np.asarray(a)) for n, a in moved.items()}
+        for name in ways:
+            scope[name].requires_grad_()
+        result = run(expression, scope)
+        ct = create.from_numpy(weights(result.shape, np.float64))
+        return (result * ct).sum(), scope
+
+    total, scope = value(0.0)
+    total.backward()
+    grads = {n: scope[n].grad for n in ways if scope[n].grad is not None}
+    assert grads
+    slope = sum((g.numpy() * ways[n]).sum() for n, g in grads.items())
+    step = 1e-5
+    difference = (value(step)[0].item() - value(-step)[0].item()) / (2 * step)
+    assert slope == pytest.approx(difference, rel=1e-6, abs=1e-7)
