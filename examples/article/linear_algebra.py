@@ -1,0 +1,11 @@
+"""What the article names without code (section 3.2): matrix product, inverse, and "division" of matrices as a solve."""
+
+import taut as torch
+
+A = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
+B = torch.tensor([[1.0, 0.0], [4.0, 2.0]])
+
+print(A @ B)  # the matrix product
+print(torch.linalg.inv(A))  # the inverse
+print(torch.linalg.solve(A, B))  # A divided into B: the X with A @ X = B
+print(A @ torch.linalg.solve(A, B))  # B again
