@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import inplace
+from .context import current
 from .core import TensorBase
 from .functions import activation as N
 from .functions import arithmetic as A
@@ -24,7 +25,7 @@ from .functions import reduce as R
 from .functions import shape as S
 from .functions import statistics as T
 from .functions.operands import OPERANDS
-from .inplace import in_place
+from .inplace import assign
 
 Function = Callable[..., Any]
 
@@ -45,6 +46,27 @@ def _reflected(function: Function) -> Function:
         return function(other, self) if isinstance(other, OPERANDS) else NotImplemented
 
     return method
+
+
+def in_place(function: Function) -> Function:
+    """The in-place form of a function: its result is written into its first argument, which is returned."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return assign(self, function(_before(self, args), *args, **kwargs))
+
+    method.__name__ = method.__qualname__ = function.__name__ + "_"
+    method.__doc__ = function.__doc__
+    return method
+
+
+def _before(x: Any, others: tuple[Any, ...]) -> Any:
+    """What a tensor holds before a write that is taped: the gradient may need it after the write."""
+    mode = current()
+    if x.array is None or not mode.grad or mode.trace is not None:
+        return x
+    if not any(isinstance(t, TensorBase) and t._requires_grad for t in (x, *others)):
+        return x
+    return C.clone(x)
 
 
 class Arithmetic(TensorBase):

@@ -1,7 +1,8 @@
 """The article's programs print what PyTorch prints, to the character, eager and compiled.
 
-Its training loop never sets gradients back to zero, so it is chaotic: PyTorch's own float32 and float64 part ways.  Where
-they agree for 50 steps, so must taut; with `zero_grad` they agree for all 1000.
+Its training loop never sets gradients back to zero, so it is chaotic: PyTorch's own float32 and
+float64 part ways.  For the seeds whose two runs still print alike after 50 steps, taut prints
+PyTorch's digits at each of them; with `zero_grad`, at each of 1000.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ def test_accumulating_network_prints_pytorchs_digits(compiled: bool) -> None:
     stable = 0
     for seed in SEEDS:
         theirs = training(torch, seed, 50, zero_grad=False)
-        if theirs == digits(torch, seed, 50, zero_grad=False):
+        if theirs[-1] == digits(torch, seed, 50, zero_grad=False)[-1]:
             stable += 1
             assert training(taut, seed, 50, zero_grad=False, compiled=compiled) == theirs, seed
     assert stable >= 5  # otherwise this test has shown nothing
@@ -128,7 +129,7 @@ def test_network_with_zero_grad_prints_pytorchs_digits(compiled: bool) -> None:
     stable = 0
     for seed in SEEDS:
         theirs = training(torch, seed, 1000, zero_grad=True)
-        if theirs == digits(torch, seed, 1000, zero_grad=True):
+        if theirs[-1] == digits(torch, seed, 1000, zero_grad=True)[-1]:
             stable += 1
             assert training(taut, seed, 1000, zero_grad=True, compiled=compiled) == theirs, seed
     assert stable >= 5

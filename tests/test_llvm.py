@@ -191,7 +191,7 @@ class Native:
         externs: Any = None,
         parts: Sequence[int] = (),
     ) -> None:
-        """`parts` splits the call of the one kernel into calls for these parts of its first loop."""
+        """`parts` splits the call of the one kernel at these points of its first loop."""
         target = target or host_target()
         self.spec: ProgramSpec = emit_llvm(program, target)
         source = self.spec.source

@@ -1,0 +1,1 @@
+"""Code generation: a scheduled program as LLVM text or as Python source."""

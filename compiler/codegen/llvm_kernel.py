@@ -136,8 +136,8 @@ class _KernelEmitter:
         stop = smaller(self._builder, self._end, whole)
         self._whole_blocks(self._begin, stop, self._width, [], block)
         if whole < extent:
-            rest = lambda: self._rest(whole, extent, [], block)  # noqa: E731  # one use
-            when(self._builder, self._builder.icmp_signed(">", self._end, index(whole)), rest)
+            is_last = self._builder.icmp_signed(">", self._end, index(whole))
+            when(self._builder, is_last, lambda: self._rest(whole, extent, [], block))
 
     def _known_blocks(self, extent: int, width: int, carried: Carried, block: Block) -> Carried:
         whole = extent - extent % width

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ..ir import Graph
 from ..target import Target
-from .fuse import fuse
+from .fuse import fuse as make_plan
 from .lower import lower
 from .memory import place
 from .plan import FusionPlan
@@ -63,8 +63,5 @@ def schedule(graph: Graph, target: Target, *, fuse: bool = True) -> Program:
 def schedule_stages(graph: Graph, target: Target, *, fuse: bool = True) -> Scheduled:
     """As `schedule`, with the fusion plan."""
     del target
-    plan = _fuse(graph, enabled=fuse)
+    plan = make_plan(graph, enabled=fuse)
     return Scheduled(plan, place(lower(plan)))
-
-
-_fuse = fuse

@@ -41,6 +41,8 @@ class Cluster:
         rows: members that have one element for each row, not for each point.
         moved: members that are computed at other points than the space's own, for one consumer.
         alone: why no node may join, or "".
+        check: the number of the first check that needs it; after the last check, how many there
+            are.
         reads: edges from other groups to its members; some may have become its own.
     """
 
@@ -52,6 +54,7 @@ class Cluster:
     axes: tuple[int, ...] = ()
     inner: bool = False
     alone: str = ""
+    check: int = 0
     reads: list[Edge] = field(default_factory=list)
     above: int = 0
     needs: set[int] = field(default_factory=set)

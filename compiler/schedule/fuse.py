@@ -18,12 +18,12 @@ from heapq import heappop, heappush
 from ..errors import WhyNot
 from ..ir import Graph, Node, Value
 from ..primitive import Call, Matmul, Scatter, Window
-from .access import Accesses, is_literal, is_movement, is_reduction
+from .access import Access, Accesses, is_literal, is_movement, is_reduction
 from .clusters import Cluster, Clusters, Edge
 from .plan import Cut, FusionPlan, Group, Kind
 from .recompute import Storage, recompute
 from .unions import Union, agreed, cluster_of, fit_row, one_space, reads_memory
-from .whole import is_computed, whole_values
+from .whole import is_computed, memory_operands, whole_values
 
 MAX_NODES = 200
 """Operations in one kernel, at most: compile time of straight code grows faster than its length."""
@@ -38,7 +38,9 @@ class _Fuser:
     def __init__(self, graph: Graph, enabled: bool) -> None:
         self.graph, self.enabled = graph, enabled
         self.access, self.clusters = Accesses(), Clusters()
-        self.whole = whole_values(graph)
+        self.memory = memory_operands(graph)
+        self.whole = whole_values(graph, self.memory)
+        self.check = first_checks(graph)
         self.nodes = [n for n in graph.nodes if is_computed(n, self.whole)]
         reads = [e for n in self.nodes for e in self._edges(n)]
         self.sources: dict[Node, list[Value]] = {}
@@ -53,21 +55,27 @@ class _Fuser:
         if is_movement(node):
             accesses = [self.access(node.results[0])]
         else:
-            accesses = [self.access.operand(node, i) for i in range(len(node.operands))]
+            accesses = [self._access(node, i) for i in range(len(node.operands))]
         return [
             Edge(access, node, position)
             for position, access in enumerate(accesses)
-            if not is_literal(access.source.node)
+            if (node, position) in self.memory or not is_literal(access.source.node)
         ]
+
+    def _access(self, node: Node, position: int) -> Access:
+        value = self.memory.get((node, position))
+        return self.access.operand(node, position) if value is None else Access(value)
 
     # --- grouping ---------------------------------------------------------------------------------
 
     def plan(self) -> FusionPlan:
+        """Groups everything, the edges that carry most first: single numbers come last."""
         cuts, before = self._enter_all(), -1
         while self.enabled and len(cuts) != before:  # once reductions are known, more may fit
             before = len(cuts)
             cuts = self._refused([edge for edge, _ in cuts])
         self._merge_siblings()
+        self._merge_scalars()
         storage = self._storage()
         if self.enabled:
             recompute(storage)
@@ -84,8 +92,11 @@ class _Fuser:
         cuts: list[tuple[Edge, WhyNot]] = []
         for node in self.nodes:
             edges = by_consumer.get(node, [])
-            self.clusters.add(cluster_of(node, edges), [e.access.source.node for e in edges])
-            cuts += self._refused(edges)
+            cluster = cluster_of(node, edges, self.check.get(node, len(self.graph.checks)))
+            self.clusters.add(cluster, [e.access.source.node for e in edges])
+            large = [e for e in edges if e.access.source.aval.size != 1]
+            cuts += self._refused(large)
+            cuts += [(e, WhyNot("not yet")) for e in edges if e.access.source.aval.size == 1]
         return cuts
 
     def _refused(self, edges: list[Edge]) -> list[tuple[Edge, WhyNot]]:
@@ -129,20 +140,35 @@ class _Fuser:
             for cluster in found:
                 if cluster.alone or cluster.size != value.aval.size or cluster.size == 1:
                     continue
-                key = cluster.size, cluster.runs, cluster.inner
-                first = spaces.setdefault(key, cluster)
-                small = len(first.nodes) + len(cluster.nodes) <= MAX_NODES
-                if first is not cluster and small and self.clusters.apart(first, cluster):
-                    Union(first, cluster).apply(self.clusters)
-                    spaces[key] = self.clusters.of(first.nodes[0])
+                key = cluster.size, cluster.runs, cluster.inner, cluster.check
+                spaces[key] = self._merged(spaces.setdefault(key, cluster), cluster)
+
+    def _merge_scalars(self) -> None:
+        """Joins all work on single numbers: a kernel costs more than what it does there."""
+        first: dict[int, Cluster] = {}
+        for cluster in self.clusters.all() if self.enabled else ():
+            if cluster.size == 1 and cluster.runs is None and not cluster.alone:
+                kept = first.setdefault(cluster.check, cluster)
+                first[cluster.check] = self._merged(kept, cluster)
+
+    def _merged(self, one: Cluster, other: Cluster) -> Cluster:
+        """One group of two that are independent, if so; the first of them otherwise."""
+        small = len(one.nodes) + len(other.nodes) <= MAX_NODES
+        if one is other or not small or not self.clusters.apart(one, other):
+            return one
+        Union(one, other).apply(self.clusters)
+        return self.clusters.of(one.nodes[0])
 
     # --- laws -------------------------------------------------------------------------------------
 
     def _fit(self, edge: Edge, p: Cluster, c: Cluster) -> Union | WhyNot:
         """How the two groups would be one."""
-        if p.alone or not self.enabled:
-            return WhyNot(p.alone if self.enabled else "fusion is off")
         access, consumer = edge.access, edge.consumer
+        forbidden = p.alone or reads_memory(consumer, edge.position)
+        if p.check != c.check and not forbidden:
+            forbidden = "a check comes between them"
+        if forbidden or not self.enabled:
+            return WhyNot(forbidden if self.enabled else "fusion is off")
         if c.alone or access.relation == "other":
             return self._fit_moved(edge, p, c)
         producer_is_row = access.source.node in p.rows
@@ -159,8 +185,6 @@ class _Fuser:
     def _fit_moved(self, edge: Edge, p: Cluster, c: Cluster) -> Union | WhyNot:
         """A producer computed at the consumer's points, in whatever order those come."""
         access, consumer = edge.access, edge.consumer
-        if reads_memory(consumer, edge.position):
-            return WhyNot(reads_memory(consumer, edge.position))
         between = f"a {access.via} lies between" if access.via else f"{consumer.prim.name} moves it"
         if access.expands:
             return WhyNot(f"{between}: each element would be computed many times")
@@ -219,6 +243,23 @@ def _kind(node: Node) -> Kind:
         case Window():
             return "window"
     return "kernel"
+
+
+def first_checks(graph: Graph) -> dict[Node, int]:
+    """For each node that checks need the number of the first one.
+
+    What a check guards runs after it, so nothing that it does not need may join what it needs:
+    positions that are out of range must not be read.
+    """
+    found: dict[Node, int] = {}
+    for number, check in enumerate(graph.checks):
+        stack = [check.condition.node]
+        while stack:
+            node = stack.pop()
+            if node not in found:
+                found[node] = number
+                stack += [o.node for o in node.operands]
+    return found
 
 
 def _cuts(refused: list[tuple[Edge, WhyNot]], groups: list[Group]) -> tuple[Cut, ...]:

@@ -30,7 +30,7 @@ def order(steps: Sequence[Step], overwrites: Mapping[int, int]) -> list[Step]:
 FINISHING = 3
 """Steps to the end of the program from which a branch is finished before another is begun."""
 
-_Rank: TypeAlias = tuple[bool, bool, int]
+_Rank: TypeAlias = tuple[int, bool, int]
 
 
 class _Dependencies:
@@ -45,7 +45,7 @@ class _Dependencies:
         self.above: list[set[int]] = [set() for _ in range(count)]
         self._link()
         self._link_softly(overwrites)
-        self.urgent, self.finishing = self._urgent(), self._finishing()
+        self.check, self.finishing = self._first_check(), self._finishing()
 
     def _link(self) -> None:
         writers: dict[int, list[int]] = {}
@@ -75,16 +75,17 @@ class _Dependencies:
                     self.soft_below[other].append(i)
                     self.soft[i] += 1
 
-    def _urgent(self) -> list[bool]:
-        """Which steps the checks need."""
-        urgent = [False] * len(self.hard)
-        stack = list(self.checks)
-        while stack:
-            i = stack.pop()
-            if not urgent[i]:
-                urgent[i] = True
-                stack += self.above[i]
-        return urgent
+    def _first_check(self) -> list[int]:
+        """For each step the number of the first check that needs it, or of all checks."""
+        first = [len(self.checks)] * len(self.hard)
+        for number, check in enumerate(self.checks):
+            stack = [check]
+            while stack:
+                i = stack.pop()
+                if first[i] > number:
+                    first[i] = number
+                    stack += self.above[i]
+        return first
 
     def _finishing(self) -> list[bool]:
         """Which steps lead to results soon, and read values whose memory is free after that."""
@@ -112,7 +113,7 @@ class _Dependencies:
         return done
 
     def _rank(self, i: int) -> _Rank:
-        return not self.urgent[i], not self.finishing[i], i
+        return self.check[i], not self.finishing[i], i
 
     def _release(self, i: int, ready: list[_Rank], held: list[_Rank]) -> None:
         for other in self.below[i]:

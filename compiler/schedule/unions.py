@@ -77,10 +77,10 @@ def _shape(shape: Shape) -> str:
     return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
 
 
-def cluster_of(node: Node, reads: list[Edge]) -> Cluster:
-    """A group of one node."""
+def cluster_of(node: Node, reads: list[Edge], check: int) -> Cluster:
+    """A group of one node, which the check of that number needs first."""
     shape = (node.operands if is_reduction(node) else node.results)[0].aval.shape
-    cluster = Cluster([node], 0, shape, size_of(shape), reads=list(reads))
+    cluster = Cluster([node], 0, shape, size_of(shape), reads=list(reads), check=check)
     cluster.alone = _alone(node)
     if is_reduction(node):
         dims = node.params["dims"]

@@ -13,7 +13,7 @@ from ..core import TensorBase
 from ..defaults import default_float
 from ..tape import apply
 from .conversion import clone
-from .elementwise import abs, neg, reciprocal, round, rsqrt, trunc
+from .elementwise import abs, neg, power_of_number, reciprocal, round, rsqrt, trunc
 from .elementwise import sqrt as sqrt
 from .labels import named
 from .logic import chosen, eq, logical_and, logical_or, lt, ne
@@ -186,8 +186,11 @@ def pow(input: Any, exponent: Any) -> Tensor:
         RuntimeError: an integer tensor to a negative integer power.
     """
     if not isinstance(exponent, (int, float)):
-        form = "PowBackward1" if isinstance(input, TensorBase) else "PowBackward2"
-        return named(_pow(input, exponent), form)
+        if isinstance(input, TensorBase):
+            return named(_pow(input, exponent), "PowBackward1")
+        base, x = operands("pow", input, exponent)
+        typed = converted(x, result_dtype(base, x))
+        return named(power_of_number(base, typed), "PowBackward2")  # type: ignore[arg-type]  # a tensor stays one
     require_tensor("pow", input)
     x: Tensor = converted(input, result_dtype(input, exponent))  # type: ignore[assignment]  # a tensor stays one
     if exponent < 0 and not x.dtype.is_floating_point:

@@ -46,7 +46,8 @@ def scaled_dot_product_attention(
         raise NotImplementedError("scaled_dot_product_attention: enable_gqa is not implemented")
     if is_causal and attn_mask is not None:
         raise RuntimeError(
-            "_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True"
+            "_scaled_dot_product_attention: Explicit attn_mask should not be set when "
+            "is_causal=True"
         )
     factor = 1 / math.sqrt(shape_of(query)[-1]) if scale is None else scale
     scores = mul(matmul(query, transpose(key, -2, -1)), factor)

@@ -102,7 +102,8 @@ def _normal(item: Any) -> Any:
         return _index_tensor(item)  # type: ignore[arg-type]  # a TensorBase is a Tensor
     if isinstance(item, float) or not hasattr(item, "__index__"):
         raise IndexError(
-            "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid "
+            "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are "
+            "valid "
             f"indices (got {type(item).__name__})"
         )
     return item.__index__()
@@ -128,7 +129,8 @@ def _consumes(item: Any) -> int:
 def _too_many(input: Tensor) -> IndexError:
     if not input.ndim:
         return IndexError(
-            "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in "
+            "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` "
+            "in "
             "C++ to convert a 0-dim tensor to a number"
         )
     return IndexError(f"too many indices for tensor of dimension {input.ndim}")

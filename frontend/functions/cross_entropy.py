@@ -114,7 +114,8 @@ def _fitting(input: Tensor, target: Tensor) -> Tensor:
     if not given or given[0] != scores[0]:
         batch = given[0] if given else 1
         raise ValueError(
-            f"Expected input batch_size ({scores[0]}) to match target batch_size ({batch}).{place()}"
+            f"Expected input batch_size ({scores[0]}) to match target batch_size "
+            f"({batch}).{place()}"
         )
     if input.ndim == 2:
         raise RuntimeError("0D or 1D target tensor expected, multi-target not supported")
@@ -137,7 +138,8 @@ def _factors(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index:
         return cast(counted, input.dtype)
     if shape_of(weight) != (classes,):
         raise RuntimeError(
-            f"weight tensor should be defined either for all {classes} classes or no classes but got "
+            f"weight tensor should be defined either for all {classes} classes or no classes but "
+            "got "
             f"weight tensor of shape: {list(shape_of(weight))}"
         )
     if weight.dtype is not input.dtype:

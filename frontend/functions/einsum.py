@@ -61,7 +61,8 @@ def _parse(equation: str, tensors: Sequence[Tensor]) -> tuple[list[str], str]:
     for c in output:
         if c not in "".join(inputs):
             raise RuntimeError(
-                f"einsum(): output subscript {c} does not appear in the equation for any input operand"
+                f"einsum(): output subscript {c} does not appear in the equation for any input "
+                "operand"
             )
     return inputs, output
 

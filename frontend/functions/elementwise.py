@@ -10,6 +10,8 @@ import numpy as np
 from ...compiler import dtypes
 from ...compiler.primitive import Primitive
 from ...compiler.primitives import elementwise as E
+from ..core import shape_of
+from ..create import filled
 from ..tape import apply
 from .conversion import clone
 from .labels import named
@@ -41,9 +43,14 @@ def log10(input: Tensor) -> Tensor:
     return named(apply(E.div, log(input), math.log(10)), "Log10")
 
 
+def power_of_number(base: float, x: Tensor) -> Tensor:
+    """base to the power of x; the base is spelt out, so that the power is taken in x's dtype."""
+    return apply(E.pow_, filled(shape_of(x), base, x.dtype), x)
+
+
 def exp2(input: Tensor) -> Tensor:
     """2 to the power of input."""
-    return named(apply(E.pow_, 2.0, as_float(input)), "Exp2")
+    return named(power_of_number(2.0, as_float(input)), "Exp2")
 
 
 def tan(input: Tensor) -> Tensor:

@@ -83,7 +83,8 @@ def _require_no_larger(input: Tensor, axis: int, index: Tensor) -> None:
         known = not (isinstance(own, SymDim) or isinstance(size, SymDim))
         if dim != axis and (own > size if known else own != size):  # type: ignore[operator]  # numbers if known
             raise RuntimeError(
-                f"Size does not match at dimension {dim} expected index {list(index.shape)} to be no "
+                f"Size does not match at dimension {dim} expected index {list(index.shape)} to be "
+                "no "
                 f"larger than self {list(input.shape)} apart from dimension {axis}{place()}"
             )
 
@@ -191,7 +192,8 @@ def _require_rows(source: Tensor, axis: int, index: Tensor) -> None:
     count, rows = shape_of(index)[0], shape_of(source)[axis]
     if count != rows:
         raise RuntimeError(
-            f"index_add_(): Number of indices ({count}) should be equal to source.size(dim): ({rows}), "
+            f"index_add_(): Number of indices ({count}) should be equal to source.size(dim): "
+            f"({rows}), "
             f"for dim: {axis}"
         )
 
@@ -209,7 +211,8 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
     """`value`, a number or a 0-d tensor, where the mask holds, elsewhere `input`."""
     if mask.dtype is not dtypes.boolean:
         raise RuntimeError(
-            f"masked_fill_ only supports boolean masks, but got mask with dtype {C_NAMES[mask.dtype.long_name]}"
+            "masked_fill_ only supports boolean masks, but got mask with dtype "
+            f"{C_NAMES[mask.dtype.long_name]}"
         )
     if isinstance(value, TensorBase) and value.ndim:
         raise RuntimeError(

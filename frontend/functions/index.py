@@ -102,7 +102,8 @@ def _positions(view: Tensor, advanced: Sequence[tuple[int, Tensor]]) -> list[Pos
     except RuntimeError:
         given = ", ".join(str(list(shape)) for shape in shapes)
         raise IndexError(
-            f"shape mismatch: indexing tensors could not be broadcast together with shapes {given}{place()}"
+            "shape mismatch: indexing tensors could not be broadcast together with shapes "
+            f"{given}{place()}"
         ) from None
     return [p._replace(linear=broadcast_to(p.linear, common)) for p in found]
 
@@ -125,7 +126,8 @@ def _require_mask_shape(view: Tensor, dim: int, mask: Tensor) -> None:
     for axis, (a, b) in enumerate(zip(shape_of(mask), own, strict=True), dim):
         if a != b:
             raise IndexError(
-                f"The shape of the mask {list(shape_of(mask))} at index {axis - dim} does not match the "
+                f"The shape of the mask {list(shape_of(mask))} at index {axis - dim} does not "
+                "match the "
                 f"shape of the indexed tensor {list(shape_of(view))} at index {axis}{place()}"
             )
 

@@ -39,7 +39,8 @@ def split(
         sections = list(split_size_or_sections)
         if sum(sections) != size:
             raise RuntimeError(
-                f"split_with_sizes expects split_sizes to sum exactly to {size} (input tensor's size "
+                f"split_with_sizes expects split_sizes to sum exactly to {size} (input tensor's "
+                "size "
                 f"at dimension {axis}), but got split_sizes={sections}"
             )
     starts = [sum(sections[:i]) for i in range(len(sections))]
@@ -75,7 +76,8 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     for position, part in enumerate(parts):
         if not isinstance(part, TensorBase):
             raise TypeError(
-                f"expected Tensor as element {position} in argument 0, but got {type(part).__name__}"
+                f"expected Tensor as element {position} in argument 0, but got "
+                f"{type(part).__name__}"
             )
     dtype = result_dtype(*parts)
     kept: list[Any] = [p for p in parts if tuple(p.shape) != (0,)] or parts[:1]
@@ -98,7 +100,8 @@ def _require_alike(parts: Sequence[Tensor], axis: int) -> None:
         for dim, (a, b) in enumerate(zip(first, own, strict=True)):
             if dim != axis and a != b:
                 raise RuntimeError(
-                    f"Sizes of tensors must match except in dimension {axis}. Expected size {a} but "
+                    f"Sizes of tensors must match except in dimension {axis}. Expected size {a} "
+                    "but "
                     f"got size {b} for tensor number {number} in the list."
                 )
 
@@ -111,7 +114,8 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     for number, part in enumerate(parts):
         if shape_of(part) != shape_of(parts[0]):
             raise RuntimeError(
-                f"stack expects each tensor to be equal size, but got {list(parts[0].shape)} at entry "
+                f"stack expects each tensor to be equal size, but got {list(parts[0].shape)} at "
+                "entry "
                 f"0 and {list(part.shape)} at entry {number}"
             )
     return named(cat([unsqueeze(p, wrap_dim(dim, p.ndim + 1)) for p in parts], dim), "Stack")

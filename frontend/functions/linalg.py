@@ -18,7 +18,7 @@ from ..core import shape_of
 from ..frames import place
 from ..tape import apply, apply_all
 from .checks import check_all
-from .conversion import cast
+from .conversion import cast, clone
 from .labels import named
 from .norms import matrix_norm, norm, vector_norm
 from .products import matmul
@@ -54,7 +54,8 @@ def _require_square(name: str, a: Tensor) -> None:
     *_, rows, columns = shape_of(a)
     if rows != columns:
         raise RuntimeError(
-            f"{name}: A must be batches of square matrices, but they are {rows} by {columns} matrices"
+            f"{name}: A must be batches of square matrices, but they are {rows} by {columns} "
+            "matrices"
         )
     if not a.dtype.is_floating_point:
         raise RuntimeError(
@@ -110,7 +111,8 @@ def _singular_inverse(a: Tensor, regular: Tensor) -> LinAlgError:
     _, _, zero = lapack.dgetrf(a.array[where].astype(np.float64))
     diagonal_element = f"The diagonal element {zero} is zero, the" if zero > 0 else "The"
     return LinAlgError(
-        f"linalg.inv: {element}{diagonal_element} inversion could not be completed because the input "
+        f"linalg.inv: {element}{diagonal_element} inversion could not be completed because the "
+        "input "
         f"matrix is singular.{place()}"
     )
 
@@ -118,7 +120,8 @@ def _singular_inverse(a: Tensor, regular: Tensor) -> LinAlgError:
 def _singular_system(regular: Tensor) -> LinAlgError:
     _, element = _batch_element(regular)
     return LinAlgError(
-        f"torch.linalg.solve: {element}The solver failed because the input matrix is singular.{place()}"
+        f"torch.linalg.solve: {element}The solver failed because the input matrix is "
+        f"singular.{place()}"
     )
 
 
@@ -133,7 +136,8 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:  # noqa: N803  
     if A.dtype is not B.dtype:
         raise RuntimeError(
             "linalg.solve: Expected A and B to have the same dtype, but found A of type "
-            f"{LEGACY_NAMES[A.dtype.long_name]} and B of type {LEGACY_NAMES[B.dtype.long_name]} instead"
+            f"{LEGACY_NAMES[A.dtype.long_name]} and B of type {LEGACY_NAMES[B.dtype.long_name]} "
+            "instead"
         )
     vector = B.ndim == 1 or (B.ndim == A.ndim - 1 and shape_of(B) == shape_of(A)[:-1])
     right = apply(M.reshape, B, shape=(*shape_of(B), 1)) if vector else B
@@ -151,7 +155,8 @@ def _require_system(a: Tensor, b: Tensor, left: bool) -> None:
     size, (rows, columns) = shape_of(a)[-1], shape_of(b)[-2:]
     if size != (rows if left else columns):
         raise RuntimeError(
-            f"linalg.solve: Incompatible shapes of A and B for the equation {'AX' if left else 'XA'} = "
+            "linalg.solve: Incompatible shapes of A and B for the equation "
+            f"{'AX' if left else 'XA'} = "
             f"B ({size}x{size} and {rows}x{columns}){place()}"
         )
 
@@ -186,10 +191,10 @@ def matrix_power(A: Tensor, n: int) -> Tensor:  # noqa: N803  # PyTorch's name
         return matrix_power(inv(A), -n)
     if n == 0:
         unit = identity(shape_of(A)[-1], A)
-        return broadcast_to(unit, shape_of(A))
+        return clone(broadcast_to(unit, shape_of(A)))
     half = matrix_power(A, n // 2) if n > 1 else None
     if half is None:
-        return A.clone()
+        return clone(A)
     square = matmul(half, half)
     return matmul(square, A) if n % 2 else square
 

@@ -60,7 +60,9 @@ def _bitwise(primitive: Primitive, name: str) -> BinaryFunction:
     def function(input: Any, other: Any) -> Tensor:
         dtype = result_dtype(*operands(name, input, other))
         if dtype.is_floating_point:
-            raise NotImplementedError(f"\"{name}_cpu\" not implemented for '{LEGACY_NAMES[dtype.long_name]}'")
+            raise NotImplementedError(
+                f"\"{name}_cpu\" not implemented for '{LEGACY_NAMES[dtype.long_name]}'"
+            )
         return plain(input, other)
 
     return described(function, name, plain.__doc__ or "")  # type: ignore[no-any-return]  # as above

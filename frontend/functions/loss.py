@@ -44,8 +44,10 @@ def _collected(losses: Tensor, reduction: str) -> Tensor:
 def _warn_of_broadcast(input: Tensor, target: Tensor) -> None:
     if shape_of(input) != shape_of(target):
         warnings.warn(
-            f"Using a target size ({target.shape}) that is different to the input size ({input.shape}). "
-            "This will likely lead to incorrect results due to broadcasting. Please ensure they have "
+            f"Using a target size ({target.shape}) that is different to the input size "
+            f"({input.shape}). "
+            "This will likely lead to incorrect results due to broadcasting. Please ensure they "
+            "have "
             "the same size.",
             UserWarning,
             stacklevel=3,
@@ -116,7 +118,8 @@ def binary_cross_entropy(
     require_reduction(reduction)
     if shape_of(input) != shape_of(target):
         raise ValueError(
-            f"Using a target size ({target.shape}) that is different to the input size ({input.shape}) "
+            f"Using a target size ({target.shape}) that is different to the input size "
+            f"({input.shape}) "
             "is deprecated. Please ensure they have the same size."
         )
     x = input.detach()
@@ -174,7 +177,8 @@ def kl_div(
     if reduction == "mean":
         warnings.warn(
             "reduction: 'mean' divides the total loss by both the batch size and the support size."
-            "'batchmean' divides only by the batch size, and aligns with the KL div math definition."
+            "'batchmean' divides only by the batch size, and aligns with the KL div math "
+            "definition."
             "'mean' will be changed to behave the same as 'batchmean' in the next major release.",
             UserWarning,
             stacklevel=2,

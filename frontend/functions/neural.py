@@ -113,7 +113,8 @@ def _plus_bias(product: Tensor, bias: Tensor) -> Tensor:
     if given and given[-1] not in (1, shape[-1]):
         target = [1, *shape] if len(shape) == 1 else list(shape)
         raise RuntimeError(
-            f"The expanded size of the tensor ({shape[-1]}) must match the existing size ({given[-1]}) at "
+            f"The expanded size of the tensor ({shape[-1]}) must match the existing size "
+            f"({given[-1]}) at "
             f"non-singleton dimension {len(target) - 1}.  Target sizes: {target}.  Tensor sizes: "
             f"{list(given)}{place()}"
         )
@@ -143,8 +144,10 @@ def embedding(
         raise RuntimeError("'weight' must be 2-D")
     if input.dtype not in (dtypes.i64, dtypes.i32):
         raise RuntimeError(
-            "Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, "
-            f"Int; but got torch.{LEGACY_NAMES[input.dtype.long_name]}Tensor instead (while checking "
+            "Expected tensor for argument #1 'indices' to have one of the following scalar types: "
+            "Long, "
+            f"Int; but got torch.{LEGACY_NAMES[input.dtype.long_name]}Tensor instead (while "
+            "checking "
             "arguments for embedding)"
         )
     entries = shape_of(weight)[0]

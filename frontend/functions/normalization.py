@@ -69,7 +69,8 @@ def _normalized_dims(
     if own[len(own) - len(wanted) :] != wanted or len(own) < len(wanted):
         sizes = ", ".join(map(str, wanted))
         raise RuntimeError(
-            f"Given normalized_shape={wanted}, expected input with shape [*, {sizes}], but got input of "
+            f"Given normalized_shape={wanted}, expected input with shape [*, {sizes}], but got "
+            "input of "
             f"size{own}{place()}"
         )
     return tuple(range(len(own) - len(wanted), len(own)))

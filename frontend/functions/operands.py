@@ -61,7 +61,8 @@ def _operand(name: str, position: int, x: Any) -> Any:
         return x.item()
     argument = ("input", "other", "third")[position]
     raise TypeError(
-        f"{name}(): argument '{argument}' (position {position + 1}) must be Tensor, not {type(x).__name__}"
+        f"{name}(): argument '{argument}' (position {position + 1}) must be Tensor, not "
+        f"{type(x).__name__}"
     )
 
 

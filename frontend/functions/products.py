@@ -22,6 +22,7 @@ from .shape import expand
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
+
 def _reshaped(x: Tensor, *shape: Dim) -> Tensor:
     return apply(M.reshape, x, shape=shape)
 
@@ -152,7 +153,8 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
         )
     if m != n:
         raise RuntimeError(
-            f"inconsistent tensor size, expected tensor [{m}] and src [{n}] to have the same number of "
+            f"inconsistent tensor size, expected tensor [{m}] and src [{n}] to have the same "
+            "number of "
             f"elements, but got {m} and {n} elements respectively{place()}"
         )
     return named(apply(R.reduce_sum, mul(input, tensor), dims=(0,)), "Dot")
@@ -212,7 +214,8 @@ def tensordot(input: Tensor, other: Tensor, dims: Any = 2) -> Tensor:
     for d, e in zip(*dims, strict=True):
         if a[d] != b[e]:
             raise RuntimeError(
-                f"contracted dimensions need to match, but first has size {a[d]} in dim {d} and second "
+                f"contracted dimensions need to match, but first has size {a[d]} in dim {d} and "
+                "second "
                 f"has size {b[e]} in dim {e}"
             )
     left, right = [d % input.ndim for d in dims[0]], [d % other.ndim for d in dims[1]]

@@ -47,7 +47,7 @@ def _made(result: Tensor, requires_grad: bool) -> Tensor:
     return result.requires_grad_() if requires_grad else result
 
 
-# --- new tensors --------------------------------------------------------------------------------------------------
+# --- new tensors ----------------------------------------------------------------------------------
 
 
 def rand(
@@ -238,7 +238,8 @@ def _require_distribution(x: Tensor, weights: Any, count: int, replacement: bool
         raise RuntimeError("prob_dist must be 1 or 2 dim")
     if not x.dtype.is_floating_point:
         raise RuntimeError(
-            f"multinomial only supports floating-point dtypes for input, got: {LEGACY_NAMES[x.dtype.long_name]}"
+            "multinomial only supports floating-point dtypes for input, got: "
+            f"{LEGACY_NAMES[x.dtype.long_name]}"
         )
     if not replacement and count > weights.shape[-1]:
         raise RuntimeError(
@@ -262,7 +263,7 @@ def _with_replacement(weights: Any, count: int, source: Generator) -> Tensor:
     return from_array(np.array(found, np.int64).reshape(*weights.shape[:-1], count))
 
 
-# --- in place -----------------------------------------------------------------------------------------------------
+# --- in place -------------------------------------------------------------------------------------
 
 
 def uniform_(

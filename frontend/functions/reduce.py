@@ -119,7 +119,8 @@ def mean(
     chosen = dtype or input.dtype
     if not chosen.is_floating_point:
         raise RuntimeError(
-            f"mean(): could not infer output dtype. {'Optional' if dtype else 'Input'} dtype must be "
+            f"mean(): could not infer output dtype. {'Optional' if dtype else 'Input'} dtype must "
+            "be "
             f"either a floating point or complex dtype. Got: {LEGACY_NAMES[chosen.long_name]}"
         )
     x: Tensor = converted(input, chosen)  # type: ignore[assignment]  # a tensor stays one

@@ -10,6 +10,7 @@ from ...compiler.primitives import movement as M
 from ..core import TensorBase, shape_of
 from ..tape import apply, apply_view
 from .checks import check_size
+from .conversion import clone
 from .dtype_names import LEGACY_NAMES
 from .labels import named
 
@@ -28,7 +29,8 @@ def wrap_dim(dim: int, ndim: int) -> int:
     bound = max(ndim, 1)
     if not -bound <= dim < bound:
         raise IndexError(
-            f"Dimension out of range (expected to be in range of [{-bound}, {bound - 1}], but got {dim})"
+            f"Dimension out of range (expected to be in range of [{-bound}, {bound - 1}], but got "
+            f"{dim})"
         )
     return dim % bound
 
@@ -64,7 +66,9 @@ def infer_shape(x: Tensor, shape: Sequence[Any]) -> Shape:
         raise RuntimeError("only one dimension can be inferred")
     if any(not isinstance(s, SymDim) and s < -1 for s in sizes):
         place = next(i for i, s in enumerate(sizes) if not isinstance(s, SymDim) and s < -1)
-        raise RuntimeError(f"invalid shape dimension {sizes[place]} at index {place} of shape {sizes}")
+        raise RuntimeError(
+            f"invalid shape dimension {sizes[place]} at index {place} of shape {sizes}"
+        )
     invalid = RuntimeError(f"shape '{sizes}' is invalid for input of size {total}")
     if unknown:
         known = size_of(s for s in sizes if s != -1)
@@ -101,7 +105,8 @@ def view(input: Tensor, *shape: Any) -> Tensor:
     result = apply_view(M.reshape, input, shape=infer_shape(input, shape))
     if input.array is not None and result.storage is not input.storage and input.numel():
         raise RuntimeError(
-            "view size is not compatible with input tensor's size and stride (at least one dimension "
+            "view size is not compatible with input tensor's size and stride (at least one "
+            "dimension "
             "spans across two contiguous subspaces). Use .reshape(...) instead."
         )
     return named(result, "View")
@@ -114,8 +119,10 @@ def permute(input: Tensor, *dims: Any) -> Tensor:
     perm = tuple(wrap_dim(d, input.ndim) for d in dims)
     if sorted(perm) != list(range(input.ndim)):
         raise RuntimeError(
-            "permute(sparse_coo): number of dimensions in the tensor input does not match the length "
-            f"of the desired ordering of dimensions i.e. input.dim() = {input.ndim} is not equal to "
+            "permute(sparse_coo): number of dimensions in the tensor input does not match the "
+            "length "
+            f"of the desired ordering of dimensions i.e. input.dim() = {input.ndim} is not equal "
+            "to "
             f"len(dims) = {len(dims)}"
             if len(perm) != input.ndim
             else "permute(): duplicate dims are not allowed."
@@ -150,7 +157,8 @@ def movedim(input: Tensor, source: int | Sequence[int], destination: int | Seque
     targets = [destination] if isinstance(destination, int) else list(destination)
     if len(sources) != len(targets):
         raise RuntimeError(
-            f"movedim: Invalid source or destination dims: source ({sources} dims) should contain the "
+            f"movedim: Invalid source or destination dims: source ({sources} dims) should contain "
+            "the "
             f"same number of dims as destination ({targets} dims)"
         )
     taken = dict(
@@ -217,16 +225,20 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
     own = shape_of(input)
     if len(sizes) < len(own):
         raise RuntimeError(
-            f"expand(torch.{LEGACY_NAMES[input.dtype.long_name]}Tensor{{{list(own)}}}, size={list(sizes)}): the number of sizes provided "
-            f"({len(sizes)}) must be greater or equal to the number of dimensions in the tensor ({len(own)})"
+            f"expand(torch.{LEGACY_NAMES[input.dtype.long_name]}Tensor{{{list(own)}}}, "
+            f"size={list(sizes)}): the number of sizes provided "
+            f"({len(sizes)}) must be greater or equal to the number of dimensions in the tensor "
+            f"({len(own)})"
         )
     offset = len(sizes) - len(own)
     shape = tuple(own[i - offset] if s == -1 and i >= offset else s for i, s in enumerate(sizes))
     for axis, size in enumerate(own):
         if size not in (1, shape[axis + offset]):
             raise RuntimeError(
-                f"The expanded size of the tensor ({shape[axis + offset]}) must match the existing size "
-                f"({size}) at non-singleton dimension {axis + offset}.  Target sizes: {list(sizes)}.  "
+                f"The expanded size of the tensor ({shape[axis + offset]}) must match the existing "
+                "size "
+                f"({size}) at non-singleton dimension {axis + offset}.  Target sizes: "
+                f"{list(sizes)}.  "
                 f"Tensor sizes: {list(own)}"
             )
     dims = tuple(range(offset, len(shape)))
@@ -277,9 +289,8 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
 def flip(input: Tensor, *dims: Any) -> Tensor:
     """Elements in reverse order along dims (a copy)."""
     given = dims[0] if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else dims
-    return named(
-        apply(M.flip, input, dims=wrap_dims(list(given), input.ndim) if given else ()), "Flip"
-    )
+    dims = wrap_dims(list(given), input.ndim) if given else ()
+    return named(clone(apply(M.flip, input, dims=dims)), "Flip")
 
 
 def repeat(input: Tensor, *repeats: Any) -> Tensor:
@@ -288,14 +299,16 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     own = shape_of(input)
     if len(counts) < len(own):
         raise RuntimeError(
-            "Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor"
+            "Number of dimensions of repeat dims can not be smaller than number of dimensions of "
+            "tensor"
         )
     padded = (*(1,) * (len(counts) - len(own)), *own)
     spread = tuple(s for count, size in zip(counts, padded, strict=True) for s in (count, size))
     dims = tuple(range(1, len(spread), 2))
     tiled = apply(M.broadcast, reshape(input, padded), dims=dims, shape=spread)
     shape = tuple(c * s for c, s in zip(counts, padded, strict=True))
-    return named(apply(M.reshape, tiled, shape=shape), "Repeat")
+    result = apply(M.reshape, tiled, shape=shape)
+    return named(clone(result) if shape == own else result, "Repeat")
 
 
 def tile(input: Tensor, *dims: Any) -> Tensor:

@@ -15,6 +15,7 @@ from .values import (
     new_count,
     new_state,
     number,
+    plus,
     require,
     root,
     value_of,
@@ -98,7 +99,7 @@ class Adam(Optimizer):
             if decay is not None and group["decoupled_weight_decay"]:
                 x *= fit(1 - rate * decay, x)
             elif decay is not None:
-                g = g + fit(decay, x) * x
+                g = plus(g, decay, x)
             move_towards(m, g, 1 - beta1)
             v *= fit(beta2, v)
             v += fit(1 - beta2, v) * g * g

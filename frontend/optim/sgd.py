@@ -10,7 +10,17 @@ from ..core import from_array
 from ..functions.logic import where
 from ..tensor import Tensor
 from .optimizer import Optimizer
-from .values import fit, new_count, new_state, number, require, value_of, written
+from .values import (
+    advance_by,
+    fit,
+    new_count,
+    new_state,
+    number,
+    plus,
+    require,
+    value_of,
+    written,
+)
 
 __all__ = ["SGD"]
 
@@ -78,11 +88,11 @@ class SGD(Optimizer):
             if group["maximize"]:
                 g = -g
             if decay is not None:
-                g = g + fit(decay, x) * x
+                g = plus(g, decay, x)
             if momentum is not None:
                 velocity = self._velocity(tensor, g, momentum, group)
-                g = g + fit(momentum, x) * velocity if group["nesterov"] else velocity
-            x += fit(rate, x) * g
+                g = plus(g, momentum, velocity) if group["nesterov"] else velocity
+            advance_by(x, rate, g)
             written(tensor)
 
     def _velocity(self, tensor: Tensor, g: Any, momentum: Any, group: dict[str, Any]) -> Any:
@@ -100,7 +110,10 @@ class SGD(Optimizer):
                 self._fresh[tensor] = new_count(1.0)
         velocity = value_of(buffer)
         velocity *= fit(momentum, velocity)
-        velocity += fit(self._share(tensor, group), velocity) * g if group["dampening"] else g
+        if group["dampening"]:
+            advance_by(velocity, self._share(tensor, group), g)
+        else:
+            velocity += g
         written(buffer)
         return velocity
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...compiler import dtypes
+from ...compiler.primitives import elementwise
 from ..context import current, untraced
 from ..create import filled, zeros_like
 from ..functions.arithmetic import maximum
@@ -47,6 +48,21 @@ def written(*tensors: Tensor) -> None:
 def fit(scalar: Any, x: Any) -> Any:
     """A float64 scalar in the dtype of `x`; a Python number as it is."""
     return scalar.to(x.dtype) if isinstance(scalar, Tensor) else scalar
+
+
+def plus(x: Any, scalar: Any, y: Any) -> Any:
+    """x + scalar * y, rounded once as PyTorch's `add` with `alpha` is."""
+    if isinstance(x, Tensor):
+        return x.add(y, alpha=fit(scalar, x))
+    return elementwise.fma.reference(y, x.dtype.type(scalar), x)
+
+
+def advance_by(x: Any, scalar: Any, y: Any) -> None:
+    """x <- x + scalar * y, rounded once."""
+    if isinstance(x, Tensor):
+        x.add_(y, alpha=fit(scalar, x))
+    else:
+        np.copyto(x, plus(x, scalar, y))
 
 
 def root(x: Any) -> Any:
