@@ -3,8 +3,6 @@
 The package is the folder that this file lies in: see ``[tool.setuptools]`` in ``pyproject.toml``.
 """
 
-__version__ = "0.1.0"
-
 # A test runner may import the checkout a second time, by its folder's name: that copy stays empty.
 if __name__ == "taut":
     from . import autograd as autograd
@@ -12,5 +10,6 @@ if __name__ == "taut":
     from . import linalg as linalg
     from . import nn as nn
     from . import optim as optim
+    from .compiler import VERSION as __version__
     from .frontend.api import *
     from .frontend.api import __all__ as __all__

@@ -21,6 +21,7 @@ imported = time.perf_counter()
 sys.path.insert(0, {examples!r})
 import digits
 x, y, _, _ = digits.load(0)
+taut.manual_seed(0)
 _, step = digits.make_step()
 step = taut.compile(step)
 begin = time.perf_counter()

@@ -7,51 +7,36 @@ structure), so it is kept and a loop derives it once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from ..compiler import dtypes
 from ..compiler.autodiff.vjp import backward_graph, mark_grad
-from ..compiler.aval import Aval
 from ..compiler.evaluate import interpret
 from ..compiler.ir import Graph, Loc, Node, Value
-from ..compiler.passes.simplify import run as simplify
-from ..compiler.primitives.create import graph_input
 from ..compiler.quiet import quiet
 from .context import Mode, current, set_mode, using
 from .core import Array, Storage, TensorBase, from_array
-from .tape import Entry, apply_all, source_of
-from .trace import Trace, with_constants
+from .tape import apply_all
+from .tape_reading import (
+    Slot,
+    Tape,
+    Wanted,
+    forward_graph,
+    payload_of,
+    read_tape,
+    structure_of,
+)
+from .trace import Trace
 
 if TYPE_CHECKING:
     from .tensor import Tensor
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Wanted: TypeAlias = "Mapping[tuple[Entry, int], Tensor]"
-Slot: TypeAlias = "tuple[int, int]"  # (-1, external number) or (entry number, result number)
-
-
-class Tape(NamedTuple):
-    """The part of the tape behind some tensors, numbered.
-
-    Attributes:
-        entries: in order of evaluation.
-        externals: operands that no entry computes (leaves among them), as payloads.
-        leaves: slot of each tensor that wants a gradient: leaves, and results asked for.
-        operands: for each entry, each operand's slot, or the Python number that it is.
-        roots: slots of the tensors asked for.
-    """
-
-    entries: list[Entry]
-    externals: list[Any]
-    leaves: dict[Tensor, Slot]
-    operands: list[tuple[Any, ...]]
-    roots: list[Slot]
 
 
 @dataclass
@@ -84,138 +69,20 @@ class _Plans(dict[Any, Plan]):
 _plans = _Plans()
 
 
-# --- reading the tape ---------------------------------------------------------------------------------------------
-
-
-def read_tape(roots: Sequence[Tensor], wanted: Wanted) -> Tape:
-    """Numbers everything behind `roots`; `wanted` are results whose gradients are asked for."""
-    sources = [source_of(root) for root in roots]
-    entries = _reachable([s[0] for s in sources if type(s) is tuple])
-    numbers = {entry: number for number, entry in enumerate(entries)}
-    tape = Tape(entries, [], {}, [], [])
-    known: dict[int, int] = {}
-    for entry in entries:
-        slots = zip(entry.inputs, entry.sources, strict=True)
-        tape.operands.append(tuple([_slot(tape, numbers, known, p, s) for p, s in slots]))
-    for (entry, index), tensor in wanted.items():
-        if entry in numbers:
-            tape.leaves[tensor] = (numbers[entry], index)
-    for root, source in zip(roots, sources, strict=True):
-        tape.roots.append(_slot(tape, numbers, known, _payload(root), source))
-    return tape
-
-
-def _reachable(heads: Sequence[Entry]) -> list[Entry]:
-    seen = set(heads)
-    stack = list(seen)
-    while stack:
-        for source in stack.pop().sources:
-            if type(source) is tuple and source[0] not in seen:
-                seen.add(source[0])
-                stack.append(source[0])
-    return sorted(seen, key=_order)
-
-
-def has_history(tensor: Tensor) -> bool:
-    """Whether `backward()` from this tensor is still possible: nothing behind it has been freed."""
-    source = source_of(tensor)
-    if type(source) is not tuple:
-        return False
-    return all(entry.outputs is not None for entry in _reachable([source[0]]))
-
-
-def _order(entry: Entry) -> int:
-    return entry.order
-
-
-def _slot(
-    tape: Tape, numbers: Mapping[Entry, int], known: dict[int, int], payload: Any, source: Any
-) -> Any:
-    if type(source) is tuple:
-        return numbers[source[0]], source[1]
-    if not isinstance(payload, (np.ndarray, Value)):
-        return payload
-    if source is not None:
-        slot = tape.leaves.get(source)
-        if slot is None:
-            slot = tape.leaves[source] = -1, len(tape.externals)
-            tape.externals.append(payload)
-        return slot
-    number = known.get(id(payload))
-    if number is None:
-        number = known[id(payload)] = len(tape.externals)
-        tape.externals.append(payload)
-    return -1, number
-
-
-def _payload(tensor: Tensor) -> Any:
-    trace = current().trace
-    return trace.read(tensor) if trace is not None else tensor.array
-
-
-def _key(tape: Tape) -> Any:
-    structure = tuple(
-        [
-            (e.primitive, *map(_frozen, e.params.items()), *map(_typed, operands))
-            for e, operands in zip(tape.entries, tape.operands, strict=True)
-        ]
-    )
-    types = tuple([_type_key(x) for x in tape.externals])
-    return structure, types, tuple(tape.leaves.values()), tuple(tape.roots)
-
-
-def _typed(operand: Any) -> Any:
-    return operand if type(operand) is tuple else (type(operand), repr(operand))
-
-
-def _frozen(item: tuple[str, Any]) -> Any:
-    return (item[0], repr(item[1])) if isinstance(item[1], float) else item
-
-
-def _type_key(payload: Any) -> Any:
-    return payload.aval if isinstance(payload, Value) else (payload.dtype, payload.shape)
-
-
 # --- deriving -----------------------------------------------------------------------------------------------------
 
 
-def _forward_graph(tape: Tape) -> tuple[Graph, dict[Value, Slot], list[Value]]:
-    """The taped computation as a graph, the slot that each value stands for, and the leaves."""
-    inputs = [graph_input(i, _aval_of(x)) for i, x in enumerate(tape.externals)]
-    slots: dict[Value, Slot] = {value: (-1, i) for i, value in enumerate(inputs)}
-    computed: list[tuple[Value, ...]] = []
-
-    def value_at(slot: Any) -> Any:
-        if type(slot) is not tuple:
-            return slot
-        return inputs[slot[1]] if slot[0] < 0 else computed[slot[0]][slot[1]]
-
-    for number, entry in enumerate(tape.entries):
-        operands = with_constants(entry.primitive, [value_at(s) for s in tape.operands[number]])
-        results = entry.primitive.bind(*operands, **entry.params)
-        computed.append(results)
-        for index, result in enumerate(results):
-            slots.setdefault(result, (number, index))
-    outputs = tuple(value_at(slot) for slot in tape.roots)
-    leaves = [value_at(slot) for slot in tape.leaves.values()]
-    return Graph("backward", tuple(inputs), outputs), slots, leaves
-
-
-def _aval_of(payload: Any) -> Aval:
-    if isinstance(payload, Value):
-        return Aval(payload.aval.dtype, payload.aval.shape)
-    return Aval(dtypes.from_numpy(payload.dtype), payload.shape)
-
-
 def _derive(tape: Tape) -> Plan:
-    forward, slots, leaves = _forward_graph(tape)
+    from ..compiler.passes.simplify import run as simplify  # here, since importing it takes long
+
+    forward, slots, leaves = forward_graph(tape)
     backward, residuals = backward_graph(forward, leaves)
     kept = [slots[value] for value in residuals]
     return Plan(simplify(backward), kept)
 
 
 def _plan(tape: Tape) -> Plan:
-    key = _key(tape)
+    key = structure_of(tape)
     plan = _plans.get(key)
     return plan if plan is not None else _plans.remember(key, _derive(tape))
 
@@ -245,12 +112,14 @@ def _freed() -> RuntimeError:
 
 def _require_unwritten(tape: Tape, plan: Plan) -> None:
     """Raises if memory that the backward graph reads was written in place since it was taped."""
-    read = {id(_residual(tape, slot)) for slot in plan.residuals}
-    for entry in tape.entries:
-        payloads = (*entry.inputs, *(entry.outputs or ()))
-        for payload, mark in zip(payloads, entry.written, strict=False):
-            if mark is not None and mark[0].writes() != mark[1] and id(payload) in read:
-                raise _overwritten(payload, *mark)
+    for number, index in plan.residuals:
+        if number < 0:
+            mark = tape.marks[index]
+        else:
+            entry = tape.entries[number]
+            mark = entry.written[len(entry.inputs) + index]
+        if mark is not None and mark[0].writes() != mark[1]:
+            raise _overwritten(_residual(tape, (number, index)), *mark)
 
 
 def _overwritten(payload: Any, storage: Storage, version: int) -> RuntimeError:
@@ -353,7 +222,7 @@ def cotangents_of_leaves(
         grads = _run_taped(plan, [*(_as_tensor(tape, s) for s in plan.residuals), *seeds])
     else:
         residuals = [_residual(tape, slot) for slot in plan.residuals]
-        inputs = [*residuals, *map(_payload, seeds)]
+        inputs = [*residuals, *map(payload_of, seeds)]
         if trace is not None:
             grads = [trace.wrap(v) for v in _run_traced(trace, plan, inputs, tape)]
         else:
@@ -397,7 +266,7 @@ def accumulate(leaf: Tensor, grad: Tensor, create_graph: bool = False) -> None:
     """Adds to a leaf's `.grad`: in place if there is one already."""
     from .functions.arithmetic import add
 
-    known = leaf.grad
+    known = leaf._grad if current().trace is None else leaf.grad
     if known is None:
         leaf.grad = grad
     elif create_graph:

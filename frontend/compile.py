@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from ..compiler.aval import Aval
 from ..compiler.ir import Graph
@@ -27,7 +27,12 @@ from .trace import SCALAR
 from .tree import Structure, flatten, paths
 
 if TYPE_CHECKING:
+    from .nn.module import Module
     from .report import Report
+
+P = ParamSpec("P")
+R = TypeVar("R")
+M = TypeVar("M", bound="Module")
 
 BACKENDS = {
     "llvm": "llvm",
@@ -52,11 +57,12 @@ class CompileOptions:
     dynamic: bool = False
 
 
-class CompiledFunction:
+class CompiledFunction(Generic[P, R]):
     """A function that records itself on its first call and then runs natively."""
 
-    def __init__(self, function: Callable[..., Any], options: CompileOptions) -> None:
-        self._function, self._options = function, options
+    def __init__(self, function: Callable[P, R], options: CompileOptions) -> None:
+        self._function: Callable[..., Any] = function
+        self._options = options
         self._lock = RLock()
         self._specialisations: dict[Any, list[Any]] = {}
         self._static_floats: set[Any] = set()
@@ -66,18 +72,22 @@ class CompiledFunction:
     @property
     def name(self) -> str:
         """The function's name."""
-        return getattr(self._function, "__name__", type(self._function).__name__)
+        name: str = getattr(self._function, "__name__", type(self._function).__name__)
+        return name
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The function's result."""
         mode = current()
         last = self._last
         if last is not None and not kwargs and last[0] is mode:
-            result = last[1].call_again(args)
+            result: R = last[1].call_again(args)
             if result is not MISS:
                 return result
         if mode.trace is not None or self._options.backend == "eager":
-            return self._function(*args, **kwargs)
-        return self._call(args, kwargs)
+            result = self._function(*args, **kwargs)
+        else:
+            result = self._call(args, kwargs)
+        return result
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A call that is not just like the last one."""
@@ -91,6 +101,10 @@ class CompiledFunction:
         else:
             known = self._specialise(key, leaves, structure)
             result = known.call(leaves)
+            if result is MISS:
+                raise RuntimeError(
+                    f"what {self.name} read while it was traced had changed before it could run"
+                )
         if not kwargs and len(leaves) == len(args):
             known.remember(leaves)
             self._last = (current(), known)
@@ -136,7 +150,7 @@ class CompiledFunction:
     ) -> tuple[Recording, Any]:
         names = self.leaf_names(structure)
         grad = current().grad
-        lift = key not in self._static_floats and not (type(key[0]) is tuple)
+        lift = key not in self._static_floats and type(key[0]) is not tuple
         try:
             described = [self._leaf(v, n, lift) for v, n in zip(leaves, names, strict=True)]
             return record(self.name, self._function, described, structure, grad), key
@@ -274,6 +288,14 @@ class _Identity:
         return id(self.target)
 
 
+@overload
+def compile(model: M, **settings: Any) -> M: ...
+@overload
+def compile(model: Callable[P, R], **settings: Any) -> CompiledFunction[P, R]: ...
+@overload
+def compile(
+    model: None = None, **settings: Any
+) -> Callable[[Callable[P, R]], CompiledFunction[P, R]]: ...
 def compile(
     model: Any = None,
     *,
@@ -291,7 +313,8 @@ def compile(
         fullgraph: accepted; a compiled function is always one graph.
         dynamic: serve every size of the arguments' first dimension with one program.
         backend: "llvm" (default), "numba", or "eager" to leave it uncompiled.
-        mode, options: accepted for programs written for PyTorch; they change nothing.
+        mode: accepted for programs written for PyTorch; it changes nothing.
+        options: likewise.
         disable: return the function unchanged.
 
     Returns:

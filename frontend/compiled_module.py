@@ -15,7 +15,7 @@ def compiled_module(module: Module, options: CompileOptions) -> Any:
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         return self.__dict__["_compiled_call"](*args, **kwargs)
 
-    made = object.__new__(
+    made: Any = object.__new__(
         type(cls.__name__, (cls,), {"__call__": call, "__module__": cls.__module__})
     )
     made.__dict__ = module.__dict__

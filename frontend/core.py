@@ -193,8 +193,9 @@ def from_array(array: Any) -> Tensor:
     """A tensor on an array's own memory (zero-copy), of the array's dtype."""
     if type(array) is not np.ndarray:
         array = np.asarray(array)
-    tensor = _new(tensor_type.type)
-    tensor.storage, tensor.array = Storage(array), array
+    tensor, storage = _new(tensor_type.type), _new(Storage)
+    storage.array = tensor.array = array
+    tensor.storage = storage
     return tensor
 
 

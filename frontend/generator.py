@@ -1,13 +1,15 @@
-"""Random generators: their state is a tensor, so that a compiled program reads and advances it like any other state."""
+"""Random generators: their state is a tensor, which compiled programs read and advance too."""
 
 from __future__ import annotations
 
 import secrets
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..compiler.primitive import Primitive
 from ..compiler.primitives import mt19937
-from .core import TensorBase, from_array
+from .core import from_array, tensor_type
 from .create import require_cpu
 from .inplace import assign
 from .tape import apply_all
@@ -36,6 +38,7 @@ class Generator:
 
     @property
     def device(self) -> Device:
+        """Where it draws: the CPU."""
         return self.state.device
 
     def manual_seed(self, seed: int) -> Generator:
@@ -61,16 +64,17 @@ class Generator:
         """The state as PyTorch's 5056 bytes."""
         return from_array(mt19937.to_torch_state(self.state._memory("get_state()")))
 
-    def set_state(self, new_state: Tensor) -> Generator:
+    def set_state(self, new_state: Any) -> Generator:
         """Takes up a state that `get_state` gave.
 
         Raises:
             TypeError: the state is no tensor of bytes.
             RuntimeError: the bytes are not a state.
         """
-        if not isinstance(new_state, TensorBase) or new_state.dtype.long_name != "uint8":
+        data = new_state.numpy() if isinstance(new_state, tensor_type.type) else None
+        if data is None or data.dtype != np.uint8:
             raise TypeError("RNG state must be a torch.ByteTensor")
-        self._set(mt19937.from_torch_state(new_state._memory("set_state()")))
+        self._set(mt19937.from_torch_state(data))
         return self
 
     def clone_state(self) -> Generator:
@@ -98,7 +102,7 @@ default_generator = _unforeseen()
 
 
 def manual_seed(seed: int) -> Generator:
-    """Starts the default generator's stream anew; PyTorch draws the same numbers from the same seed."""
+    """Starts the default generator's stream anew; PyTorch draws the same from the same seed."""
     return default_generator.manual_seed(seed)
 
 

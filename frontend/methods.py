@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import inplace
@@ -49,7 +49,7 @@ def _reflected(function: Function) -> Function:
 
 
 def in_place(function: Function) -> Function:
-    """The in-place form of a function: its result is written into its first argument, which is returned."""
+    """The in-place form of a function: its result is written into its first argument."""
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         return assign(self, function(_before(self, args), *args, **kwargs))
@@ -59,8 +59,13 @@ def in_place(function: Function) -> Function:
     return method
 
 
+def in_place_all(*functions: Function) -> Iterable[Any]:
+    """The in-place forms of several functions."""
+    return map(in_place, functions)
+
+
 def _before(x: Any, others: tuple[Any, ...]) -> Any:
-    """What a tensor holds before a write that is taped: the gradient may need it after the write."""
+    """What a tensor holds before a write that is taped: the gradient may need it afterwards."""
     mode = current()
     if x.array is None or not mode.grad or mode.trace is not None:
         return x
@@ -120,7 +125,7 @@ class Logic(TensorBase):
 
     __lt__, __le__ = _operator(B.lt), _operator(B.le)
     __gt__, __ge__ = _operator(B.gt), _operator(B.ge)
-    __eq__, __ne__ = _operator(B.eq), _operator(B.ne)  # type: ignore[assignment]  # tensors compare elementwise
+    __eq__, __ne__ = _operator(B.eq), _operator(B.ne)
     __and__, __rand__ = _operator(B.bitwise_and), _reflected(B.bitwise_and)
     __or__, __ror__ = _operator(B.bitwise_or), _reflected(B.bitwise_or)
     __xor__, __rxor__ = _operator(B.bitwise_xor), _reflected(B.bitwise_xor)
@@ -188,24 +193,22 @@ class InPlace(TensorBase):
     __slots__ = ()
 
     copy_, fill_, zero_ = inplace.copy_, inplace.fill_, inplace.zero_
-    add_, sub_, mul_, div_ = map(in_place, (A.add, A.sub, A.mul, A.div))
-    pow_, clamp_, clip_, remainder_ = map(in_place, (A.pow, A.clamp, A.clamp, A.remainder))
-    clamp_min_, clamp_max_, square_ = map(in_place, (A.clamp_min, A.clamp_max, A.square))
-    floor_divide_, lerp_ = map(in_place, (A.floor_divide, A.lerp))
-    addcmul_, addcdiv_ = map(in_place, (A.addcmul, A.addcdiv))
-    neg_, abs_, sign_, reciprocal_ = map(in_place, (E.neg, E.abs, E.sign, E.reciprocal))
-    exp_, log_, log1p_, expm1_ = map(in_place, (E.exp, E.log, E.log1p, E.expm1))
-    sqrt_, rsqrt_, sin_, cos_ = map(in_place, (E.sqrt, E.rsqrt, E.sin, E.cos))
-    tanh_, sigmoid_, erf_, relu_ = map(in_place, (E.tanh, E.sigmoid, E.erf, N.relu))
-    floor_, ceil_, round_, trunc_ = map(in_place, (E.floor, E.ceil, E.round, E.trunc))
-    nan_to_num_, masked_fill_, index_fill_ = map(
-        in_place, (E.nan_to_num, G.masked_fill, G.index_fill)
+    add_, sub_, mul_, div_ = in_place_all(A.add, A.sub, A.mul, A.div)
+    pow_, clamp_, clip_, remainder_ = in_place_all(A.pow, A.clamp, A.clamp, A.remainder)
+    clamp_min_, clamp_max_, square_ = in_place_all(A.clamp_min, A.clamp_max, A.square)
+    floor_divide_, lerp_ = in_place_all(A.floor_divide, A.lerp)
+    addcmul_, addcdiv_ = in_place_all(A.addcmul, A.addcdiv)
+    neg_, abs_, sign_, reciprocal_ = in_place_all(E.neg, E.abs, E.sign, E.reciprocal)
+    exp_, log_, log1p_, expm1_ = in_place_all(E.exp, E.log, E.log1p, E.expm1)
+    sqrt_, rsqrt_, sin_, cos_ = in_place_all(E.sqrt, E.rsqrt, E.sin, E.cos)
+    tanh_, sigmoid_, erf_, relu_ = in_place_all(E.tanh, E.sigmoid, E.erf, N.relu)
+    floor_, ceil_, round_, trunc_ = in_place_all(E.floor, E.ceil, E.round, E.trunc)
+    nan_to_num_, masked_fill_, index_fill_ = in_place_all(E.nan_to_num, G.masked_fill, G.index_fill)
+    logical_not_, logical_and_, logical_or_ = in_place_all(
+        B.logical_not, B.logical_and, B.logical_or
     )
-    logical_not_, logical_and_, logical_or_ = map(
-        in_place, (B.logical_not, B.logical_and, B.logical_or)
-    )
-    scatter_, scatter_add_, index_add_ = map(in_place, (G.scatter, G.scatter_add, G.index_add))
-    index_put_, tril_, triu_, addmm_ = map(in_place, (I.index_put, D.tril, D.triu, P.addmm))
+    scatter_, scatter_add_, index_add_ = in_place_all(G.scatter, G.scatter_add, G.index_add)
+    index_put_, tril_, triu_, addmm_ = in_place_all(I.index_put, D.tril, D.triu, P.addmm)
     uniform_, normal_, bernoulli_ = random.uniform_, random.normal_, random.bernoulli_
     exponential_, random_ = random.exponential_, random.random_
     bernoulli = random.bernoulli

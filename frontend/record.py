@@ -6,16 +6,17 @@ result, the new value of a piece of state, or a `.grad`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..compiler.aval import Aval, Shape, symbol
 from ..compiler.ir import Graph, Value
 from ..compiler.primitives.create import graph_input
-from .autograd import cotangents_of_leaves, has_history
+from .autograd import cotangents_of_leaves
 from .context import Mode, using
 from .core import Storage, TensorBase, ViewStep
+from .tape_reading import has_history
 from .trace import Binding, Trace
 from .tree import Structure, flatten, unflatten
 
@@ -174,7 +175,7 @@ def _result(trace: Trace, outputs: _Outputs, leaf: Any) -> Any:
         return Alias(found, leaf.steps[len(found.steps) :])
     if storage not in outputs.places:
         outputs.places[storage] = outputs.add(trace.base_value(leaf))
-    taped = leaf._requires_grad and has_history(leaf)
+    taped = leaf._requires_grad and has_history(leaf)  # type: ignore[arg-type]  # a TensorBase is a Tensor
     return Fresh(outputs.places[storage], leaf.steps, taped)
 
 
@@ -251,6 +252,12 @@ def state_names(function: Callable[..., Any], modules: Sequence[Any]) -> dict[St
             if isinstance(value, TensorBase):
                 known.setdefault(value.storage, name)
     return known
+
+
+def _named_tensors(module: Any) -> Iterator[tuple[str, Any]]:
+    if hasattr(module, "named_parameters"):
+        yield from module.named_parameters()
+        yield from module.named_buffers()
 
 
 def _contents(cell: Any) -> Any:

@@ -69,12 +69,11 @@ class Entry:
         self.written = written
 
 
-def requires_grad(operand: Operand) -> bool:
-    return isinstance(operand, TensorBase) and operand._requires_grad
-
-
 def apply(primitive: Primitive, *operands: Operand, **params: Any) -> Tensor:
-    """The first result of a primitive on tensors.  A number among the operands stands for itself in every element."""
+    """The first result of a primitive on tensors.
+
+    A number among the operands stands for itself in every element.
+    """
     return apply_all(primitive, operands, params)[0]
 
 
@@ -91,11 +90,8 @@ def apply_all(
         inputs = tuple([o.array if isinstance(o, TensorBase) else o for o in operands])
         outputs = run_reference(primitive, inputs, params)
         results = tuple([from_array(array) for array in outputs])
-    if mode.grad:
-        for operand in operands:
-            if isinstance(operand, TensorBase) and operand._requires_grad:
-                record_entry(primitive, params, operands, inputs, results, outputs)
-                break
+    if mode.grad and any([isinstance(o, TensorBase) and o._requires_grad for o in operands]):
+        record_entry(primitive, params, operands, inputs, results, outputs)
     return results
 
 
@@ -130,12 +126,19 @@ def record_entry(
     outputs: tuple[Any, ...],
 ) -> None:
     """Tapes an application and marks its floating results as needing a gradient."""
-    sources = tuple([source_of(o) if requires_grad(o) else None for o in operands])  # type: ignore[arg-type]  # requires_grad(o) implies a tensor
-    tensors = (*operands, *results)
-    written = tuple(
-        [(t.storage, t.storage.writes()) if isinstance(t, TensorBase) else None for t in tensors]
-    )
-    entry = Entry(primitive, params, inputs, sources, outputs, written)
+    sources: list[Source] = []
+    written: list[tuple[Storage, int] | None] = []
+    for operand in operands:
+        if isinstance(operand, TensorBase):
+            storage = operand.storage
+            written.append((storage, storage.writes() if storage.programs else storage.version))
+            tensor: Any = operand
+            sources.append(source_of(tensor) if operand._requires_grad else None)
+        else:
+            written.append(None)
+            sources.append(None)
+    written += [(result.storage, 0) for result in results]
+    entry = Entry(primitive, params, inputs, tuple(sources), outputs, tuple(written))
     for index, result in enumerate(results):
         if result.dtype.is_floating_point:
             result.entry, result.index, result._requires_grad = entry, index, True

@@ -6,7 +6,7 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-from .. import __version__
+from ..compiler import VERSION
 from ..compiler.target import Target
 from .options import Options
 
@@ -41,7 +41,7 @@ def compiler_identity() -> str:
     import llvmlite
     import llvmlite.binding as llvm
 
-    versions = f"taut {__version__} llvmlite {llvmlite.__version__} LLVM {llvm.llvm_version_info}"
+    versions = f"taut {VERSION} llvmlite {llvmlite.__version__} LLVM {llvm.llvm_version_info}"
     return f"{versions} {_source_state(Path(__file__).parents[1])}"
 
 

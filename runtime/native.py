@@ -168,6 +168,7 @@ def _optimised(
     module, machine = _parsed(text, target, externs), _target_machine(target, level)
     tuning = llvm.create_pipeline_tuning_options(speed_level=level)
     tuning.loop_vectorization, tuning.slp_vectorization = LOOP_VECTORIZATION, SLP_VECTORIZATION
+    tuning.loop_unrolling = tuning.loop_interleaving = False  # kernels are unrolled as they are emitted
     passes = llvm.create_pass_builder(machine, tuning)
     passes.getModulePassManager().run(module, passes)
     return module, machine

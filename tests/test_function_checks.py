@@ -15,6 +15,7 @@ from taut.compiler.ir import Graph
 from taut.frontend import create
 from taut.frontend.context import Mode, using
 from taut.frontend.functions import gather, linalg, loss, neural, public, random
+from taut.frontend.generator import default_generator
 from taut.frontend.tensor import Tensor
 from taut.frontend.trace import Trace
 
@@ -40,20 +41,41 @@ def only_checks(graph: Graph) -> Graph:
     return graph.replace(outputs=(), donations=())
 
 
+def ints(*numbers: int) -> Any:
+    return np.array(numbers)
+
+
+def rows(x: Tensor, index: Tensor) -> Tensor:
+    return gather.index_select(x, 0, index)
+
+
+def columns(x: Tensor, index: Tensor) -> Tensor:
+    return gather.gather(x, 1, index)
+
+
+def embedded(weight: Tensor, index: Tensor) -> Tensor:
+    return neural.embedding(index, weight)
+
+
+def one_hot(index: Tensor) -> Tensor:
+    return gather.one_hot(index, 3)
+
+
 ROWS = np.arange(6, dtype=np.float32).reshape(3, 2)
-CASES: list[tuple[str, Callable[..., Any], list[Any], list[Any], str]] = [
-    ("x[i]", lambda x, i: x[i], [ROWS, np.array([0, -3])], [ROWS, np.array([3, 0])], "dimension 0 with size 3"),
-    ("x[:, i]", lambda x, i: x[:, i], [ROWS, np.array([1])], [ROWS, np.array([-3])], "dimension 1 with size 2"),
-    ("index_select", lambda x, i: gather.index_select(x, 0, i), [ROWS, np.array([2])], [ROWS, np.array([-1])], "index out of range in self"),
-    ("gather", lambda x, i: gather.gather(x, 1, i), [ROWS, np.array([[1]])], [ROWS, np.array([[2]])], "dimension 1 with size 2"),
-    ("embedding", lambda x, i: neural.embedding(i, x), [ROWS, np.array([2])], [ROWS, np.array([3])], "index out of range in self"),
-    ("cross_entropy", lambda x, t: loss.cross_entropy(x, t), [ROWS, np.array([1, 0, -100])], [ROWS, np.array([0, 2, 1])], "out of bounds"),
-    ("one_hot", lambda t: gather.one_hot(t, 3), [np.array([2])], [np.array([3])], "smaller than num_classes"),
-    ("binary_cross_entropy", lambda x, t: loss.binary_cross_entropy(x, t), [ROWS * 0, ROWS], [ROWS, ROWS], "between 0 and 1"),
-    ("bernoulli", lambda x: random.bernoulli(x), [ROWS * 0], [ROWS], "p_in <= 1"),
-    ("inv", lambda a: linalg.inv(a), [np.eye(2)], [np.zeros((2, 2))], "singular"),
-    ("solve", lambda a, b: linalg.solve(a, b), [np.eye(2), np.ones(2)], [np.ones((2, 2)), np.ones(2)], "singular"),
-]  # fmt: skip
+Case = tuple[str, Callable[..., Any], list[Any], list[Any], str]
+CASES: list[Case] = [
+    ("getitem", lambda x, i: x[i], [ROWS, ints(0, -3)], [ROWS, ints(3, 0)], "0 with size 3"),
+    ("column", lambda x, i: x[:, i], [ROWS, ints(1)], [ROWS, ints(-3)], "1 with size 2"),
+    ("select", rows, [ROWS, ints(2)], [ROWS, ints(-1)], "index out of range in self"),
+    ("gather", columns, [ROWS, ints(1)[None]], [ROWS, ints(2)[None]], "1 with size 2"),
+    ("embedding", embedded, [ROWS, ints(2)], [ROWS, ints(3)], "index out of range in self"),
+    ("loss", loss.cross_entropy, [ROWS, ints(1, 0, -100)], [ROWS, ints(0, 2, 1)], "out of bounds"),
+    ("one_hot", one_hot, [ints(2)], [ints(3)], "smaller than num_classes"),
+    ("bce", loss.binary_cross_entropy, [ROWS * 0, ROWS], [ROWS, ROWS], "between 0 and 1"),
+    ("bernoulli", random.bernoulli, [ROWS * 0], [ROWS], "p_in <= 1"),
+    ("inv", linalg.inv, [np.eye(2)], [np.zeros((2, 2))], "singular"),
+    ("solve", linalg.solve, [np.eye(2), np.ones(2)], [np.ones((2, 2)), np.ones(2)], "singular"),
+]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +86,7 @@ def test_program_checks_what_eager_mode_raises(
 ) -> None:
     graph = trace_of(function, good)
     assert graph.checks
-    inputs = [*good, *([random.default_generator.state.numpy()] if name == "bernoulli" else [])]
+    inputs = [*good, *([default_generator.state.numpy()] if name == "bernoulli" else [])]
     (found,) = evaluate(graph, inputs)
     if name != "bernoulli":
         np.testing.assert_array_equal(found, function(*map(create.from_numpy, good)).numpy())
@@ -92,7 +114,7 @@ def test_symbolic_size_must_be_large_enough(function: Callable[..., Any], least:
     x = np.ones((least, 2), np.float32)
     (found,) = evaluate(graph, [x])
     np.testing.assert_array_equal(found, function(create.from_numpy(x)).numpy())
-    with pytest.raises(CheckFailed, match="^IndexError: "):
+    with pytest.raises(CheckFailed, match=r"^IndexError: "):
         evaluate(only_checks(graph), [x[1:]])
 
 

@@ -16,16 +16,21 @@ from taut.frontend.trace import Argument, Trace
 
 # Statements that write to `y`, a copy of x; `T` is taut's `create` or torch.
 WRITES = """
-y[0] = 1.0; y[1, 2] = v[0]; y[:, 1] = v[:2]; y[:, ::2] = 0; y[...] = v; y[:] = x * 2; y[None] = v; y[0, 1:] = v[1:]
-y[-1] = v[None, None]; y[1:1] = 5.0; y[[0, 1], [1, 2]] = v[:2]; y[:, [0, 2]] = 7.0; y[c] = x + 1; y[c, 1] = v[:2]
-y[b] = 0.0; y[b] = v; y[p] = v; y[p, 1] = 3.0; y[b] = v.sum(); y[y > 0] = -1.0; y[:, b[0]] = 2.0; y[[1]] = v; y[c[:1], :2] = x[:1, 1:]
-y.view(-1)[2] = 5.0; y.t()[1] = v[:2]; y[0][1] = 4.0; y[:, 1:][0] = v[1:]; y.reshape(3, 2)[1:, 0] = 9.0; y.unsqueeze(0)[0, 1] = v
-y += 1; y -= v; y *= v; y /= 2; y **= 2; y.add_(v, alpha=2); y.sub_(1); y.mul_(x); y.div_(v); y.clamp_(0, 1); y.neg_(); y.abs_(); y.exp_()
-y.zero_(); y.fill_(3); y.fill_(v[0]); y.copy_(v); y.relu_(); y.sigmoid_(); y.tanh_(); y.square_(); y.round_(); y.lerp_(x * 2, 0.3)
-y.addcmul_(x, x); y.addcdiv_(x, x + 5, value=2); y.masked_fill_(b, 2.0); y.scatter_(1, cc, x * 3); y.scatter_add_(1, cc, x * 3); y.tril_(); y.triu_(1)
-y.index_add_(0, c, x); y.index_fill_(1, c, 8.0); y.index_put_((c, c), v[:2]); y.index_put_((c,), x, accumulate=True); y[0] += v; y[:, 1] *= 2; y[1, 1] -= 3
-y.t().mul_(2); y[0].zero_(); y.view(6)[1:4].fill_(2.0); y.diagonal().fill_(1.0); y.floor_(); y.clamp_min_(0.5); y.pow_(3); y[y.detach() < 0] = 0.0
-y[0, 0] = T.tensor(5); y[c] = 1; y[...] += 1; y.narrow(1, 1, 2).add_(1); y.select(0, 1).sub_(v)
+y[0] = 1.0; y[1, 2] = v[0]; y[:, 1] = v[:2]; y[:, ::2] = 0; y[...] = v; y[:] = x * 2; y[None] = v
+y[0, 1:] = v[1:]; y[-1] = v[None, None]; y[1:1] = 5.0; y[[0, 1], [1, 2]] = v[:2]
+y[:, [0, 2]] = 7.0; y[c] = x + 1; y[c, 1] = v[:2]; y[b] = 0.0; y[b] = v; y[p] = v; y[p, 1] = 3.0
+y[b] = v.sum(); y[y > 0] = -1.0; y[:, b[0]] = 2.0; y[[1]] = v; y[c[:1], :2] = x[:1, 1:]
+y.view(-1)[2] = 5.0; y.t()[1] = v[:2]; y[0][1] = 4.0; y[:, 1:][0] = v[1:]
+y.reshape(3, 2)[1:, 0] = 9.0; y.unsqueeze(0)[0, 1] = v; y += 1; y -= v; y *= v; y /= 2; y **= 2
+y.add_(v, alpha=2); y.sub_(1); y.mul_(x); y.div_(v); y.clamp_(0, 1); y.neg_(); y.abs_(); y.exp_()
+y.zero_(); y.fill_(3); y.fill_(v[0]); y.copy_(v); y.relu_(); y.sigmoid_(); y.tanh_(); y.square_()
+y.round_(); y.lerp_(x * 2, 0.3); y.addcmul_(x, x); y.addcdiv_(x, x + 5, value=2)
+y.masked_fill_(b, 2.0); y.scatter_(1, cc, x * 3); y.scatter_add_(1, cc, x * 3); y.tril_()
+y.triu_(1); y.index_add_(0, c, x); y.index_fill_(1, c, 8.0); y.index_put_((c, c), v[:2])
+y.index_put_((c,), x, accumulate=True); y[0] += v; y[:, 1] *= 2; y[1, 1] -= 3; y.t().mul_(2)
+y[0].zero_(); y.view(6)[1:4].fill_(2.0); y.diagonal().fill_(1.0); y.floor_(); y.clamp_min_(0.5)
+y.pow_(3); y[y.detach() < 0] = 0.0; y[0, 0] = T.tensor(5); y[c] = 1; y[...] += 1
+y.narrow(1, 1, 2).add_(1); y.select(0, 1).sub_(v)
 """
 CASES = [c.strip() for line in WRITES.strip().splitlines() for c in line.split(";") if c.strip()]
 
@@ -45,7 +50,7 @@ def arrays() -> dict[str, np.ndarray[Any, Any]]:
 def written(statement: str, library: Any, scope: dict[str, Any]) -> Any:
     """`y` after the statement."""
     names = {"T": library, "y": scope["x"] * 1.0, **scope}
-    exec(statement, names)
+    exec(statement, names)  # noqa: S102  # the cases are the tests' own
     return names["y"]
 
 

@@ -11,9 +11,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from ..aval import Aval, Dim
-from ..schedule.program import Program
+
+if TYPE_CHECKING:
+    from ..schedule.program import Program
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Primitives without tensor operands: a graph's inputs, and values computed from the position alone."""
+"""Primitives without tensor operands: a graph's inputs, and values of the position alone."""
 
 from __future__ import annotations
 

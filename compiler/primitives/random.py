@@ -1,7 +1,7 @@
 """Random numbers as pure functions: each takes the generator's state and returns it advanced.
 
-The state is the Mersenne Twister's words, its position and the cached normal, as one array, so that a program
-threads it like any other value and draws what eager mode draws.
+The state is the Mersenne Twister's words, its position and the cached normal, as one array, so that
+a program threads it like any other value and draws what eager mode draws.
 """
 
 from __future__ import annotations

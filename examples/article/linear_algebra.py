@@ -8,4 +8,3 @@ B = torch.tensor([[1.0, 0.0], [4.0, 2.0]])
 print(A @ B)  # the matrix product
 print(torch.linalg.inv(A))  # the inverse
 print(torch.linalg.solve(A, B))  # A divided into B: the X with A @ X = B
-print(A @ torch.linalg.solve(A, B))  # B again

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import click
 
-from ... import __version__
+from ...compiler import VERSION
 from .cache import cache
 from .doctor import doctor
 from .dump import dump
@@ -21,7 +21,7 @@ __all__ = ["cli", "main"]
 
 
 @click.group(cls=Taut, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="taut", message="%(prog)s %(version)s")
+@click.version_option(VERSION, prog_name="taut", message="%(prog)s %(version)s")
 def cli() -> None:
     """A tracing compiler for tensor programs, with the names and numbers of PyTorch."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ... import __version__
+from ...compiler import VERSION
 from ...compiler.text.lexer import suggestion
 from .cache import cache_of, size_text, usable_text
 from .group import OK, USER, UserError, with_traceback
@@ -83,7 +83,7 @@ def self_test(backend: str, options: Options) -> str:
 
 def _software() -> dict[str, str]:
     versions = {name: _version(name) for name in PACKAGES}
-    return {"taut": __version__, "python": platform.python_version(), **versions}
+    return {"taut": VERSION, "python": platform.python_version(), **versions}
 
 
 def _version(package: str) -> str:

@@ -1,1 +1,1 @@
-"""What users call, composed of primitives: each function once, and as a method where PyTorch has one."""
+"""What users call, composed of primitives: each function once, also where it is a method."""

@@ -14,13 +14,14 @@ from ..core import shape_of
 from ..inplace import assign
 from ..tape import apply
 from .arithmetic import add, div, minimum, mul, sub
+from .dtype_names import LEGACY_NAMES
 from .elementwise import abs, erf, exp, expm1, log, log1p, neg, sigmoid, tanh
 from .joining import chunk
 from .labels import named
 from .logic import chosen, le, lt
 from .operands import require_tensor
 from .promotion import converted
-from .reduce import LEGACY_NAMES, reduced, spread
+from .reduce import reduced, spread
 from .shape import reshape, wrap_dim
 
 if TYPE_CHECKING:
@@ -85,8 +86,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """input times the normal distribution function (Hendrycks and Gimpel, arXiv 1606.08415).
 
-    Args:
-        approximate: "none", or "tanh" for 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
+    `approximate`: "none", or "tanh" for 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
     """
     _require_float("GeluKernelImpl", input)
     if approximate == "none":
@@ -119,7 +119,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
-    """input where positive, elsewhere input * weight: one weight, or one for each place along dimension 1."""
+    """input where positive, elsewhere input * weight (one, or one a channel)."""
     if weight.ndim == 1 and shape_of(weight) != (1,) and input.ndim > 1:
         trailing = (1,) * (input.ndim - 2)
         weight = reshape(weight, (-1, *trailing))
@@ -127,7 +127,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 
 
 def _exponential_below(x: Tensor, alpha: float, scale: float, inner: float) -> Tensor:
-    """scale * x where positive, else scale * alpha * (exp(inner * x) - 1), without overflow in either branch."""
+    """scale * x where positive, else scale * alpha * (exp(inner * x) - 1), never overflowing."""
     positive = lt(0, x)
     below = mul(expm1(mul(chosen(positive, 0.0, x), inner)), alpha * scale)
     return chosen(positive, mul(x, scale) if scale != 1 else x, below)
@@ -238,7 +238,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
 def _normalised(
     name: str, input: Tensor, dim: int | None, dtype: DType | None
 ) -> tuple[Tensor, int]:
-    """The operand in the dtype to compute in, and the dimension, guessed as PyTorch does if left out."""
+    """The operand in the dtype to compute in, and the dimension; PyTorch's guess if left out."""
     require_tensor(name, input)
     if dim is None:
         warnings.warn(
@@ -258,7 +258,7 @@ def _normalised(
 def softmax(
     input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None
 ) -> Tensor:
-    """exp(input) scaled so that it sums to 1 along `dim`; the largest element is taken out first."""
+    """exp(input) scaled to sum to 1 along `dim`; the largest element is taken out first."""
     x, axis = _normalised("softmax", input, dim, dtype)
     dims = (axis,) if x.ndim else ()
     shifted = sub(x, spread(reduced(R.reduce_max, x.detach(), dims), x, dims))

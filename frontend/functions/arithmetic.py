@@ -13,8 +13,7 @@ from ..core import TensorBase
 from ..defaults import default_float
 from ..tape import apply
 from .conversion import clone
-from .elementwise import abs, neg, power_of_number, reciprocal, round, rsqrt, trunc
-from .elementwise import sqrt as sqrt
+from .elementwise import abs, neg, power_of_number, reciprocal, round, rsqrt, sqrt, trunc
 from .labels import named
 from .logic import chosen, eq, logical_and, logical_or, lt, ne
 from .operands import are_bools, binary, is_bool_tensor, operands, require_tensor
@@ -98,8 +97,7 @@ def mul(input: Any, other: Any) -> Tensor:
 def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     """input / other; integers give floats.
 
-    Args:
-        rounding_mode: None, "trunc" (towards zero) or "floor".
+    `rounding_mode`: None, "trunc" (towards zero) or "floor".
     """
     if rounding_mode not in (None, "trunc", "floor"):
         raise RuntimeError(
@@ -112,7 +110,8 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
     common = result_dtype(x, y)
     dtype = common if common.is_floating_point else default_float()
     if rounding_mode == "trunc" and not common.is_floating_point:
-        return _integer_division(*together(x, y), truncate=True)
+        x, y = together(x, y)
+        return _integer_division(x, y, truncate=True)
     quotient = apply(E.div, *together(x, y, dtype=dtype))
     return quotient if rounding_mode is None else named(trunc(quotient), "DivBackward2")
 
@@ -189,13 +188,13 @@ def pow(input: Any, exponent: Any) -> Tensor:
         if isinstance(input, TensorBase):
             return named(_pow(input, exponent), "PowBackward1")
         base, x = operands("pow", input, exponent)
-        typed = converted(x, result_dtype(base, x))
-        return named(power_of_number(base, typed), "PowBackward2")  # type: ignore[arg-type]  # a tensor stays one
+        typed: Any = converted(x, result_dtype(base, x))
+        return named(power_of_number(base, typed), "PowBackward2")
     require_tensor("pow", input)
-    x: Tensor = converted(input, result_dtype(input, exponent))  # type: ignore[assignment]  # a tensor stays one
-    if exponent < 0 and not x.dtype.is_floating_point:
+    target = result_dtype(input, exponent)
+    if exponent < 0 and not target.is_floating_point:
         raise RuntimeError("Integers to negative integer powers are not allowed.")
-    return named(_power(x, exponent), "Pow")
+    return named(_power(converted(input, target), exponent), "Pow")  # type: ignore[arg-type]  # a tensor stays one
 
 
 def _power(x: Tensor, exponent: float) -> Tensor:

@@ -36,11 +36,14 @@ def scaled_dot_product_attention(
     """softmax(query @ key.T * scale + mask) @ value (Vaswani et al., arXiv 1706.03762).
 
     Args:
-        query, key, value: (..., L, E), (..., S, E), (..., S, Ev).
+        query: (..., L, E).
+        key: (..., S, E).
+        value: (..., S, Ev).
         attn_mask: bools (which keys count) or numbers to add, broadcast to (..., L, S).
         dropout_p: the share of the attention weights to drop.
         is_causal: let each position see only those before it and itself.
         scale: 1 / sqrt(E) unless given.
+        enable_gqa: not implemented.
     """
     if enable_gqa:
         raise NotImplementedError("scaled_dot_product_attention: enable_gqa is not implemented")
@@ -60,8 +63,6 @@ def scaled_dot_product_attention(
         unseeing = eq(amax(scores.detach(), -1, keepdim=True), -math.inf)
         weights = chosen(unseeing, 0.0, weights)
     if dropout_p:
-        from .neural import dropout
-
         weights = dropout(weights, dropout_p)
     return matmul(weights, value)
 

@@ -25,7 +25,7 @@ OUT_OF_BOUNDS = "index {{index}} is out of bounds for dimension {dim} with size 
 
 
 class _Basic:
-    """The window of each dimension of the operand and the shape that is shown of it, index by index."""
+    """The window of each dimension of the operand, and the shape shown of it, index by index."""
 
     def __init__(self, shape: tuple[Dim, ...]) -> None:
         self.shape = shape
@@ -65,7 +65,7 @@ class _Basic:
 
 
 def basic(input: Tensor, key: Any) -> tuple[Tensor, list[tuple[int, Tensor]]]:
-    """The view that integers, slices, None and Ellipsis give, and the tensors left over with their dimensions in it."""
+    """The view that integers, slices, None and Ellipsis give; tensors left over, by dimension."""
     items = [_normal(item) for item in (key if isinstance(key, tuple) else (key,))]
     consumed = sum(map(_consumes, items))
     if consumed > input.ndim:

@@ -35,11 +35,13 @@ def check_all(condition: Tensor, error: Exception) -> None:
 def check_range(index: Tensor, low: Dim, high: Dim, error: type[Exception], text: str) -> None:
     """Requires low <= i < high of every element i of an integer tensor.
 
-    Args:
-        index: the positions.
-        low, high: the bounds, which may be symbolic.
-        error: the exception that eager mode raises.
-        text: its message, with `{index}` where the offending position stands.
+    `index`: the positions.
+
+    `low`, `high`: the bounds, which may be symbolic.
+
+    `error`: the exception that eager mode raises.
+
+    `text`: its message, with `{index}` where the offending position stands.
     """
     if current().trace is None:
         offender = _offender(index, low, high)
@@ -67,6 +69,6 @@ def _over_all(reduction: Primitive, x: Tensor) -> Tensor:
 
 
 def check_size(size: Dim, least: Dim, text: str) -> None:
-    """Requires a symbolic size to be at least `least`; sizes that are known are the caller's affair."""
+    """Requires a symbolic size to be at least `least`; known sizes are the caller's affair."""
     if isinstance(size - least, SymDim):
         check_all(le(size_operand(least), size_operand(size)), IndexError(text))

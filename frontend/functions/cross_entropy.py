@@ -14,11 +14,12 @@ from .activation import log_softmax
 from .arithmetic import add, div, mul
 from .checks import check_range
 from .conversion import cast
+from .dtype_names import LEGACY_NAMES
 from .elementwise import neg
 from .labels import named
 from .logic import chosen, ne
 from .pick import picked
-from .reduce import LEGACY_NAMES, reduced, sum
+from .reduce import reduced, sum
 from .reductions import require_reduction
 from .shape import reshape
 from .sizes import count_of
@@ -45,9 +46,12 @@ def cross_entropy(
 
     Args:
         input: scores: (C), (N, C) or (N, C, d1, ...).
-        target: classes, int64 of the scores' shape without C; or probabilities, floats of the scores' shape.
+        target: classes, int64 of the scores' shape without C; or probabilities, floats of the
+            scores' shape.
         weight: a factor for each class, (C).
+        size_average: of an older interface; not used.
         ignore_index: targets of this class do not count.
+        reduce: of an older interface; not used.
         reduction: "none", "sum" or "mean" (weighted by `weight`).
         label_smoothing: what share of each target is spread evenly over the classes.
 
@@ -80,7 +84,7 @@ def nll_loss(
     reduce: Any = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """-input at each target's class; arguments as of `cross_entropy`, `input` holding log-probabilities."""
+    """-input at each target's class; arguments as of `cross_entropy`, of logarithms."""
     require_reduction(reduction)
     target = _fitting(input, target)
     axis = _class_dim(input)
@@ -88,7 +92,7 @@ def nll_loss(
     losses = neg(picked(input, target, axis))
     if weight is not None:
         losses = mul(losses, factors)
-    elif 0 <= ignore_index:
+    elif ignore_index >= 0:
         losses = chosen(ne(target, ignore_index), losses, 0.0)
     label = "NllLoss2D" if input.ndim > 2 else "NllLoss"
     return named(_collected(losses, factors, reduction), label)

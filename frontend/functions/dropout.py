@@ -9,15 +9,15 @@ from ..create import filled
 from ..inplace import assign
 from .arithmetic import div, mul
 from .conversion import cast
+from .dtype_names import LEGACY_NAMES
 from .random import draw_bernoulli
-from .reduce import LEGACY_NAMES
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Elements zeroed with probability `p`, the others scaled by 1 / (1 - p); in evaluation nothing happens.
+    """Elements zeroed with probability `p`, the others scaled by 1 / (1 - p), in training only.
 
     Raises:
         ValueError: `p` is not a probability.

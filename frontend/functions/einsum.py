@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def einsum(equation: str, *operands: Any) -> Tensor:
-    """Sums of products over the subscripts that the result leaves out: `einsum("bij,bjk->bik", x, y)`.
+    """Sums of products over subscripts that the result lacks: `einsum("bij,bjk->bik", x, y)`.
 
     Operands are multiplied from left to right, each pair as one batched matrix product.
 
@@ -118,7 +118,7 @@ def _summed(x: Tensor, known: str, needed: set[str]) -> tuple[Tensor, str]:
 
 
 def _contract(x: Tensor, a: str, y: Tensor, b: str, later: set[str]) -> tuple[Tensor, str]:
-    """Two operands as one: a batched matrix product over the subscripts that they share and no one needs later."""
+    """Two operands as one: a batched matrix product over the subscripts that no one needs later."""
     x, a = _summed(x, a, later | set(b))
     y, b = _summed(y, b, later | set(a))
     batch = [c for c in a if c in b and c in later]

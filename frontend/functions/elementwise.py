@@ -136,7 +136,7 @@ def nan_to_num(
     """nan and infinities replaced: by `nan`, and by the given or the largest finite numbers."""
     if not input.dtype.is_floating_point:
         return clone(input)
-    largest = float(np.finfo(input.dtype.numpy).max)  # type: ignore[arg-type]  # a floating dtype
+    largest = float(np.finfo(input.dtype.numpy.name).max)
     result = chosen(ne(input, input), nan, input)
     result = chosen(eq(input, math.inf), largest if posinf is None else posinf, result)
     result = chosen(eq(input, -math.inf), -largest if neginf is None else neginf, result)

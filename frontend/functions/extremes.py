@@ -16,10 +16,10 @@ from ..core import TensorBase, from_array, shape_of
 from ..create import full_like
 from ..tape import apply
 from .arithmetic import maximum, minimum
-from .elementwise import neg
-from .operands import require_tensor
 from .conversion import cast
+from .elementwise import neg
 from .labels import named
+from .operands import require_tensor
 from .pick import picked
 from .reduce import Dims, kept, numpy_names, ravelled, reduced
 from .return_types import Aminmax, Max, Min, Sort, TopK
@@ -129,11 +129,11 @@ def _extremum(name: str, primitive: Primitive, binary: Any, result_type: Any) ->
 
     function.__name__ = function.__qualname__ = name
     which = "smallest" if smallest else "largest"
-    function.__doc__ = f"""The {which} element; along `dim` also its index; of two tensors the {which} elementwise.
+    function.__doc__ = f"""The {which} element; along `dim` its index, too; or that of two.
 
     Returns:
-        A tensor, or with `dim` the pair (values, indices). A tie's first element gets the gradient along `dim`;
-        without `dim` equal ones share it.
+        A tensor, or with `dim` the pair (values, indices). Along `dim` a tie's first element gets
+        the gradient; without `dim` equal ones share it.
     """
     return numpy_names(function)
 
@@ -153,7 +153,7 @@ def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False) -> 
 def argsort(
     input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = False
 ) -> Tensor:
-    """The indices that sort a dimension; equal elements keep their order, and nan counts as largest.
+    """The indices that sort a dimension; equal elements keep their order, nan is the largest.
 
     Raises:
         UntraceableError: in a trace; there is no sorting primitive yet.
@@ -184,7 +184,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     """
     axis = wrap_dim(dim, input.ndim)
     size = shape_of(input)[axis] if input.ndim else 1
-    if not 0 <= k <= size:
+    if k < 0 or k > size:  # type: ignore[operator]  # a trace is refused below anyway
         raise RuntimeError("selected index k out of range")
     indices = argsort(input, dim, largest)
     if input.ndim:

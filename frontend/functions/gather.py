@@ -22,7 +22,7 @@ from .conversion import cast
 from .dtype_names import C_NAMES
 from .index import Positions, put, wrapped
 from .labels import named
-from .logic import chosen, eq
+from .logic import chosen
 from .pick import one_hot_along
 from .promotion import broadcast_shapes, broadcast_to, converted
 from .shape import movedim, reshape, wrap_dim
@@ -46,7 +46,7 @@ def index_select(input: Tensor, dim: int, index: Tensor) -> Tensor:
     rows = movedim(input, axis, 0) if axis else input
     taken = apply(I.take, rows, index if index.ndim else reshape(index, 1))
     if axis:
-        order = tuple(range(1, axis + 1)) + (0,) + tuple(range(axis + 1, input.ndim))
+        order = (*range(1, axis + 1), 0, *range(axis + 1, input.ndim))
         taken = apply(M.transpose, taken, perm=order)
     return named(taken, "IndexSelect")
 
@@ -59,7 +59,7 @@ def _require_vector(name: str, index: Tensor) -> None:
 
 
 def _line_positions(name: str, input: Tensor, axis: int, index: Tensor) -> Tensor:
-    """Each index as a position in the flattened operand; the other coordinates are the index's own."""
+    """Each index as a position in the flattened operand; other coordinates are the index's own."""
     if index.dtype not in _INTEGERS:
         raise RuntimeError(f"{name}(): Expected dtype int32/int64 for index")
     if index.ndim != input.ndim:
@@ -119,7 +119,7 @@ def take(input: Tensor, index: Tensor) -> Tensor:
 
 
 def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
-    """`gather` with broadcasting of the other dimensions; without `dim`, from the flattened operand."""
+    """`gather` with broadcasting; without `dim`, from the flattened operand."""
     if dim is None:
         return gather(_flat(input), 0, _flat(indices))
     axis = wrap_dim(dim, input.ndim)
@@ -170,7 +170,7 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 def scatter(
     input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None
 ) -> Tensor:
-    """`src` (a tensor or a number) written at the positions of a dimension that `index` names; see `gather`."""
+    """`src`, a tensor or a number, written at the positions that `index` names; see `gather`."""
     given = value if src is None else src
     label = "Scatter" if isinstance(given, TensorBase) else "ScatterBackward1"
     return _scattered("scatter", I.scatter, label, input, dim, index, given)
@@ -238,7 +238,7 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
 
 
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
-    """The indices of elements that differ from zero: a row each, or with `as_tuple` a vector for each dimension.
+    """Where elements differ from zero: a row each, or with `as_tuple` a vector for each dimension.
 
     Raises:
         UntraceableError: in a trace: the result's size is data.

@@ -1,7 +1,8 @@
 """Indexing: `x[...]` and `x[...] = y`.
 
-What integers, slices, None and Ellipsis select is a view.  Tensors, masks and lists are applied to that view: the
-indexed dimensions come first as one, rows of it are taken, and the new dimensions go to their place.
+What integers, slices, None and Ellipsis select is a view.  Tensors, masks and lists are applied to
+that view: the indexed dimensions come first as one, rows of it are taken, and the new dimensions go
+to their place.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
 
 
 class Positions(NamedTuple):
-    """Integer positions in `count` dimensions from `first` on, counted in row-major order."""
+    """Integer positions in `spans` dimensions from `first` on, counted in row-major order."""
 
     first: int
-    count: int
+    spans: int
     linear: Tensor
 
 
@@ -133,23 +134,23 @@ def _require_mask_shape(view: Tensor, dim: int, mask: Tensor) -> None:
 
 
 def wrapped(index: Tensor, size: Dim, text: str) -> Tensor:
-    """Positions counted from the front, after a check that they are in range (`text` is what it says if not)."""
+    """Positions counted from the front, after a check of their range (`text`: what it says)."""
     low = size * -1
     check_range(index, low, size, IndexError, text)
     wide = index if index.dtype is dtypes.i64 else cast(index, dtypes.i64)
-    if current().trace is None and not (wide.array < 0).any():  # type: ignore[operator]  # eager tensors have memory
+    if current().trace is None and not np.any(wide.array < 0):  # type: ignore[operator]  # eager tensors have memory
         return wide
     return chosen(lt(wide, 0), add(wide, size_operand(size)), wide)
 
 
 def _plan(view: Tensor, positions: Sequence[Positions]) -> tuple[list[int], list[int], Tensor]:
-    """The indexed dimensions, the others, and the row of each result among the indexed ones in row-major order."""
+    """The indexed dimensions, the others, and each result's row among the indexed ones."""
     shape = shape_of(view)
-    indexed = [d for p in positions for d in range(p.first, p.first + p.count)]
+    indexed = [d for p in positions for d in range(p.first, p.first + p.spans)]
     rest = [d for d in range(len(shape)) if d not in indexed]
     row = positions[0].linear
     for p in positions[1:]:
-        stride = size_operand(size_of(shape[d] for d in range(p.first, p.first + p.count)))
+        stride = size_operand(size_of(shape[d] for d in range(p.first, p.first + p.spans)))
         row = add(mul(row, stride), p.linear)
     return indexed, rest, row
 
@@ -162,7 +163,7 @@ def _rows(view: Tensor, indexed: list[int], rest: list[int]) -> Tensor:
 
 
 def _placed(indexed: list[int], rest: list[int], new: int) -> list[int]:
-    """Where a result's dimensions (the new ones, then the rest) go: to the indexed place if that is one."""
+    """Where a result's dimensions (the new ones, then the rest) go: the indexed place, if one."""
     adjacent = indexed == list(range(indexed[0], indexed[0] + len(indexed)))
     before = indexed[0] if adjacent else 0
     order = [new + i for i in range(len(rest))]
@@ -231,8 +232,7 @@ def index_put(
 ) -> Tensor:
     """A copy with `values` at the positions that `indices`, one for each dimension, name.
 
-    Args:
-        accumulate: add them to what is there, instead of replacing it.
+    `accumulate`: add them to what is there, instead of replacing it.
     """
     view, advanced = basic(input, tuple(indices))
     scatter = I.scatter_add if accumulate else I.scatter

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def split(
     input: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0
 ) -> tuple[Tensor, ...]:
-    """Pieces of a dimension, as views: of one size (the last may be smaller), or of the given sizes."""
+    """Pieces of a dimension, as views: of one size (the last may be smaller), or of given sizes."""
     axis = wrap_dim(dim, input.ndim)
     size = shape_of(input)[axis].__index__()
     if isinstance(split_size_or_sections, int):
@@ -195,8 +195,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
 def repeat_interleave(input: Tensor, repeats: int | Tensor, dim: int | None = None) -> Tensor:
     """Each element repeated in place, along `dim` or of all elements in order.
 
-    Args:
-        repeats: how often each, or for each element how often (eager only: the result's size is data).
+    `repeats`: how often each; or a tensor, how often which (eager only: the size is data).
     """
     x = reshape(input, -1) if dim is None else input
     axis = wrap_dim(dim or 0, x.ndim)

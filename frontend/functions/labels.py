@@ -13,7 +13,8 @@ def named(result: Tensor, label: str) -> Tensor:
 
     Args:
         result: fresh from the operation (never an argument that was handed through).
-        label: the name without its `Backward0` ("MseLoss"), or all of it where it ends otherwise ("SumBackward1").
+        label: the name without its `Backward0` ("MseLoss"), or all of it where it ends otherwise
+            ("SumBackward1").
     """
     if result.entry is not None:
         result.entry.label = label

@@ -19,11 +19,11 @@ from ..frames import place
 from ..tape import apply, apply_all
 from .checks import check_all
 from .conversion import cast, clone
+from .dtype_names import LEGACY_NAMES
 from .labels import named
 from .norms import matrix_norm, norm, vector_norm
 from .products import matmul
 from .promotion import broadcast_shapes, broadcast_to
-from .reduce import LEGACY_NAMES
 from .shape import diagonal as diagonal_of
 from .shape import transpose
 

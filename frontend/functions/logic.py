@@ -143,8 +143,9 @@ def chosen(condition: Tensor, x: Any, y: Any) -> Tensor:
 def isclose(
     input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
 ) -> Tensor:
-    """|input - other| <= atol + rtol * |other|, or both the same infinity (or, if asked for, nan)."""
-    from .arithmetic import abs, add, mul, sub
+    """|input - other| <= atol + rtol * |other|, or the same infinity (or, if asked for, nan)."""
+    from .arithmetic import add, mul, sub
+    from .elementwise import abs
 
     near = le(abs(sub(input, other)), add(mul(abs(other), rtol), atol))
     close = logical_or(logical_and(near, isfinite(other)), eq(input, other))

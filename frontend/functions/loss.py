@@ -9,12 +9,12 @@ from ..core import shape_of
 from .activation import logsigmoid
 from .arithmetic import add, clamp, div, mul, sub
 from .checks import check_all
-from .cross_entropy import cross_entropy as cross_entropy
-from .cross_entropy import nll_loss as nll_loss
+from .cross_entropy import cross_entropy, nll_loss
+from .dtype_names import LEGACY_NAMES
 from .elementwise import abs, exp, log
 from .labels import named
 from .logic import chosen, eq, le, logical_and, lt
-from .reduce import LEGACY_NAMES, mean, sum
+from .reduce import mean, sum
 from .reductions import require_reduction
 from .sizes import size_operand
 
@@ -57,8 +57,7 @@ def _warn_of_broadcast(input: Tensor, target: Tensor) -> None:
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """(input - target)^2.
 
-    Args:
-        reduction: "none", "sum" or "mean".
+    `reduction`: "none", "sum" or "mean".
     """
     require_reduction(reduction)
     _warn_of_broadcast(input, target)
@@ -143,9 +142,9 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor:
     """The binary cross-entropy of sigmoid(input), accurate for inputs of any size.
 
-    Args:
-        weight: factors of the losses.
-        pos_weight: factors of the positive examples' losses.
+    `weight`: factors of the losses.
+
+    `pos_weight`: factors of the positive examples' losses.
     """
     require_reduction(reduction)
     if shape_of(input) != shape_of(target):
@@ -171,8 +170,8 @@ def kl_div(
 ) -> Tensor:
     """target * (log(target) - input), `input` being a logarithm, and `target` too if `log_target`.
 
-    Args:
-        reduction: "none", "sum", "mean" over all elements, or "batchmean": the sum over the batch's size.
+    `reduction`: "none", "sum", "mean" over all elements, or "batchmean": the sum over the
+    batch's size.
     """
     if reduction == "mean":
         warnings.warn(

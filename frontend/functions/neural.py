@@ -15,19 +15,16 @@ from ..core import shape_of
 from ..frames import place
 from ..tape import apply
 from .arithmetic import add
-from .attention import scaled_dot_product_attention as scaled_dot_product_attention
+from .attention import scaled_dot_product_attention
 from .checks import check_range
-from .dropout import dropout as dropout
+from .dropout import dropout
+from .dtype_names import LEGACY_NAMES
 from .labels import named
 from .logic import chosen, eq
-from .normalization import cosine_similarity as cosine_similarity
-from .normalization import layer_norm as layer_norm
-from .normalization import normalize as normalize
-from .normalization import rms_norm as rms_norm
+from .normalization import cosine_similarity, layer_norm, normalize, rms_norm
 from .operands import require_tensor
-from .padding import pad as pad
+from .padding import pad
 from .products import matmul, require_alike
-from .reduce import LEGACY_NAMES
 from .shape import unsqueeze
 
 if TYPE_CHECKING:
@@ -132,8 +129,7 @@ def embedding(
 ) -> Tensor:
     """Rows of `weight`, (entries, size), at the positions in `input`.
 
-    Args:
-        padding_idx: a row that gets no gradient.
+    `padding_idx`: a row that gets no gradient.
 
     Raises:
         IndexError: a position is out of range (in a trace: when the program runs).

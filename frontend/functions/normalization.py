@@ -10,10 +10,11 @@ import numpy as np
 from ..core import shape_of
 from ..frames import place
 from .arithmetic import add, clamp_min, div, mul, sub
+from .dtype_names import LEGACY_NAMES
 from .elementwise import rsqrt
 from .labels import named
 from .norms import vector_norm
-from .reduce import LEGACY_NAMES, mean_over, spread, sum
+from .reduce import mean_over, spread, sum
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -26,7 +27,7 @@ def layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """The last dimensions shifted and scaled to mean 0 and variance 1, then times `weight` plus `bias`.
+    """The last dimensions brought to mean 0 and variance 1, then times `weight` plus `bias`.
 
     Source: Ba, Kiros, Hinton, Layer Normalization, arXiv 1607.06450.
     """
@@ -84,13 +85,12 @@ def rms_norm(
 ) -> Tensor:
     """The last dimensions divided by the root of their mean square, then times `weight`.
 
-    Args:
-        eps: added under the root; by default the dtype's machine epsilon.
+    `eps`: added under the root; by default the dtype's machine epsilon.
 
     Source: Zhang, Sennrich, Root Mean Square Layer Normalization, arXiv 1910.07467.
     """
     dims = _normalized_dims(input, normalized_shape, weight, None)
-    small = float(np.finfo(input.dtype.numpy).eps) if eps is None else eps  # type: ignore[arg-type]  # a floating dtype
+    small = float(np.finfo(input.dtype.numpy.name).eps) if eps is None else eps
     square = mean_over(mul(input, input), dims)
     result = mul(input, spread(rsqrt(add(square, small)), input, dims))
     return mul(result, weight) if weight is not None else result

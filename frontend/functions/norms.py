@@ -10,11 +10,12 @@ from ...compiler.dtypes import DType
 from ...compiler.primitives import reduce as R
 from ..core import shape_of
 from .arithmetic import mul, pow
+from .dtype_names import LEGACY_NAMES
 from .elementwise import abs
 from .labels import named
 from .logic import chosen, eq, ne
 from .promotion import converted
-from .reduce import LEGACY_NAMES, Dims, kept, reduced
+from .reduce import Dims, kept, reduced
 from .shape import wrap_dim, wrap_dims
 from .statistics import square_root
 
@@ -33,9 +34,9 @@ def vector_norm(
     *,
     dtype: DType | None = None,
 ) -> Tensor:
-    """(sum |x|^ord)^(1/ord) over `dim`; for ord = 0 the number of elements that are not 0, for inf the largest.
+    """(sum |x|^ord)^(1/ord) over `dim`.
 
-    The gradient at 0 is 0.
+    For ord = 0 the number of elements that are not 0, for inf the largest; the gradient at 0 is 0.
     """
     _require_float("linalg.vector_norm", x)
     typed: Tensor = x if dtype is None else converted(x, dtype)  # type: ignore[assignment]  # a tensor stays one
@@ -89,7 +90,7 @@ def matrix_norm(
     *,
     dtype: DType | None = None,
 ) -> Tensor:
-    """The Frobenius norm, or the largest (ord = 1, inf) or smallest (-1, -inf) sum of a column or row.
+    """The Frobenius norm, or the largest (1, inf) or smallest (-1, -inf) sum of a column or row.
 
     Raises:
         NotImplementedError: the norm needs singular values (ord = 2, -2, "nuc").
@@ -122,7 +123,7 @@ def norm(
     *,
     dtype: DType | None = None,
 ) -> Tensor:
-    """The vector norm of all elements or over one dimension, or the matrix norm over two (`linalg.norm`)."""
+    """The vector norm of all or over one dimension, the matrix norm over two (`linalg.norm`)."""
     if ord is None:
         return vector_norm(A, 2, dim, keepdim, dtype=dtype)
     two = dim is not None and not isinstance(dim, int) and len(dim) == 2
@@ -138,7 +139,7 @@ def tensor_norm(
     keepdim: bool = False,
     dtype: DType | None = None,
 ) -> Tensor:
-    """The vector norm over all elements or `dim`: `torch.norm`, where the Frobenius norm is the 2-norm."""
+    """The vector norm over all elements or `dim`: `torch.norm`, where "fro" is the 2-norm."""
     if p == "nuc":
         return matrix_norm(input, p)
     return vector_norm(input, 2 if p in ("fro", None) else p, dim, keepdim, dtype=dtype)

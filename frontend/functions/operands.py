@@ -1,4 +1,4 @@
-"""What elementwise functions have in common: which operands they take, and how they are brought together."""
+"""What elementwise functions share: which operands they take, and how these come together."""
 
 from __future__ import annotations
 
@@ -103,6 +103,7 @@ def unary(primitive: Primitive, name: str) -> UnaryFunction:
 
 
 def is_bool_tensor(x: Any) -> bool:
+    """Whether an operand is a tensor of bools."""
     return isinstance(x, TensorBase) and x.dtype is dtypes.boolean
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ...compiler.aval import Dim
 from ...compiler.primitives import movement as M
 from ..core import shape_of
 from ..create import filled
@@ -21,10 +22,10 @@ def pad(
 ) -> Tensor:
     """A border around the last dimensions.
 
-    Args:
-        pad: for the last dimension how much before and behind, then for the one before it, and so on; negative
-            numbers cut off.
-        value: what the border holds; 0 unless given.
+    `pad`: for the last dimension how much before and behind, then for the one before it, and so
+    on; negative numbers cut off.
+
+    `value`: what the border holds; 0 unless given.
 
     Raises:
         NotImplementedError: the mode is not "constant".
@@ -50,7 +51,9 @@ def _cropped(x: Tensor, before: Sequence[int], behind: Sequence[int]) -> Tensor:
     if min((*before, *behind), default=0) >= 0:
         return x
     bounds = zip(before, behind, shape_of(x), strict=True)
-    ranges = {d: (max(-a, 0), size + min(b, 0), 1) for d, (a, b, size) in enumerate(bounds)}
+    ranges: dict[int, tuple[Dim, Dim, int]] = {
+        d: (max(-a, 0), size + min(b, 0), 1) for d, (a, b, size) in enumerate(bounds)
+    }
     return window(x, ranges)
 
 

@@ -1,7 +1,7 @@
 """One element of each line, chosen by an index that is data: what `max`, losses and metrics need.
 
-It is a comparison and a sum rather than a gather, so that it fuses with the softmax before it, and its gradient is
-elementwise rather than a scatter.
+It is a comparison and a sum rather than a gather, so that it fuses with the softmax before it, and
+its gradient is elementwise rather than a scatter.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def picked(x: Tensor, index: Tensor, axis: int) -> Tensor:
 
 
 def one_hot_along(index: Tensor, axis: int, shape: tuple[object, ...]) -> Tensor:
-    """Whether each position along `axis` of `shape` is the one that `index`, of the other dimensions, names."""
+    """Whether each position along `axis` is the one that `index` (other dimensions) names."""
     rest = tuple(d for d in range(len(shape)) if d != axis)
     positions = apply(create.iota, dim=axis, dtype=index.dtype, shape=shape)
     return apply(E.eq, positions, apply(M.broadcast, index, dims=rest, shape=shape))

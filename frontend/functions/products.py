@@ -205,8 +205,8 @@ def inner(input: Tensor, other: Tensor) -> Tensor:
 def tensordot(input: Tensor, other: Tensor, dims: Any = 2) -> Tensor:
     """Sums of products over pairs of dimensions.
 
-    Args:
-        dims: how many of the last dimensions of one meet the first of the other, or the two lists of dimensions.
+    `dims`: how many of the last dimensions of one meet the first of the other, or the lists of
+    both.
     """
     if isinstance(dims, int):
         dims = list(range(-dims, 0)), list(range(dims))

@@ -38,9 +38,9 @@ from .elementwise import (
     floor,
     frac,
     log,
-    log10,
     log1p,
     log2,
+    log10,
     nan_to_num,
     neg,
     reciprocal,
@@ -115,6 +115,7 @@ from .logic import (
 )
 from .loss import binary_cross_entropy_with_logits, kl_div
 from .neural import cosine_similarity, dropout, embedding, layer_norm, rms_norm
+from .norms import tensor_norm as norm
 from .products import addmm, addmv, baddbmm, bmm, dot, inner, matmul, mm, mv, outer, tensordot
 from .random import (
     bernoulli,
@@ -149,7 +150,6 @@ from .shape import (
     unsqueeze,
 )
 from .statistics import std, std_mean, var, var_mean
-from .norms import tensor_norm as norm
 
 # PyTorch's second names.
 absolute = abs
@@ -267,9 +267,9 @@ __all__ = [
     "less",
     "less_equal",
     "log",
-    "log10",
     "log1p",
     "log2",
+    "log10",
     "log_softmax",
     "logical_and",
     "logical_not",

@@ -20,11 +20,11 @@ from ..inplace import assign
 from .arithmetic import add, div, mul
 from .checks import check_all
 from .conversion import cast
+from .dtype_names import LEGACY_NAMES
 from .elementwise import log1p, neg
 from .extremes import argmax, topk
 from .logic import le, logical_and, lt
 from .promotion import broadcast_to, converted
-from .reduce import LEGACY_NAMES
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -183,7 +183,7 @@ def draw_bernoulli(p: float, shape: Shape, generator: Generator | None = None) -
 def bernoulli(
     input: Tensor, p: float | None = None, *, generator: Generator | None = None
 ) -> Tensor:
-    """1 with the probability that each element of `input` is, else 0; with `p` that probability for all."""
+    """1 with the probability that each element of `input` is (or with `p`), else 0."""
     if p is not None:
         return cast(draw_bernoulli(p, shape_of(input), generator), input.dtype)
     return cast(_bernoulli_each(input, generator), input.dtype)
@@ -209,9 +209,9 @@ def multinomial(
 ) -> Tensor:
     """Indices drawn with the probabilities (or weights) in each row of `input`.
 
-    Args:
-        input: (categories) or (rows, categories).
-        replacement: whether an index may come up again.
+    `input`: (categories) or (rows, categories).
+
+    `replacement`: whether an index may come up again.
 
     Raises:
         RuntimeError: the weights are no distribution, or too few.
@@ -224,8 +224,10 @@ def multinomial(
     exponential = exponential_(_blank(input), generator=generator)
     scores = div(input.detach(), exponential)
     if num_samples == 1:
-        return argmax(scores, -1, keepdim=True)
-    return topk(scores, num_samples).indices  # type: ignore[no-any-return]  # a field of the named tuple
+        indices: Tensor = argmax(scores, -1, keepdim=True)
+    else:
+        indices = topk(scores, num_samples).indices
+    return indices
 
 
 def _blank(x: Tensor) -> Tensor:

@@ -12,15 +12,15 @@ from ...compiler.dtypes import DType
 from ...compiler.primitive import Primitive
 from ...compiler.primitives import movement as M
 from ...compiler.primitives import reduce as R
-from ..core import TensorBase, shape_of
+from ..core import shape_of
 from ..tape import apply
 from .arithmetic import add, div, sub
+from .conversion import clone
+from .dtype_names import LEGACY_NAMES
 from .elementwise import abs, exp, log
+from .labels import named
 from .logic import as_bool, eq, where
 from .operands import as_float, require_tensor
-from .conversion import clone
-from .dtype_names import LEGACY_NAMES as LEGACY_NAMES
-from .labels import named
 from .promotion import converted
 from .shape import reshape, wrap_dims
 from .sizes import count_of
@@ -35,7 +35,7 @@ DimArgument = int | Sequence[int] | None
 
 
 def numpy_names(function: Callable[P, T]) -> Callable[P, T]:
-    """Lets a reduction take NumPy's `axis` and `keepdims` for `dim` and `keepdim`, as PyTorch does."""
+    """Lets a reduction take NumPy's `axis` and `keepdims` for `dim` and `keepdim`."""
 
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -88,7 +88,7 @@ def _summable(input: Tensor, dtype: DType | None) -> Tensor:
 def sum(
     input: Tensor, dim: DimArgument = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> Tensor:
-    """The sum over `dim` (all, if left out); of integers and bools in int64 unless `dtype` is given."""
+    """The sum over `dim` (all, if left out); of integers in int64, unless `dtype` is given."""
     require_tensor("sum", input)
     x = _summable(input, dtype)
     result = reduced(R.reduce_sum, x, wrap_dims(dim, x.ndim), keepdim)
@@ -99,7 +99,7 @@ def sum(
 def prod(
     input: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> Tensor:
-    """The product over `dim` (all, if left out); of integers and bools in int64 unless `dtype` is given."""
+    """The product over `dim` (all, if left out); of integers in int64, unless `dtype` is given."""
     require_tensor("prod", input)
     x = _summable(input, dtype)
     result = reduced(R.reduce_prod, x, wrap_dims(dim, x.ndim), keepdim)
@@ -170,7 +170,8 @@ def logsumexp(input: Tensor, dim: int | Sequence[int], keepdim: bool = False) ->
 def finite_max(x: Tensor, dims: Dims) -> Tensor:
     """The largest element over `dims`, as a constant; 0 where that is infinite."""
     largest = reduced(R.reduce_max, x.detach(), dims)
-    return where(eq(abs(largest), float("inf")), 0.0, largest)
+    finite: Tensor = where(eq(abs(largest), float("inf")), 0.0, largest)
+    return finite
 
 
 @numpy_names
@@ -179,8 +180,8 @@ def nansum(
 ) -> Tensor:
     """The sum over `dim` with nan counted as 0."""
     require_tensor("nansum", input)
-    x = where(eq(input, input), input, 0)
-    return named(sum(x, dim, keepdim, dtype=dtype), "Nansum")
+    total: Any = sum(where(eq(input, input), input, 0), dim, keepdim, dtype=dtype)
+    return named(total, "Nansum")
 
 
 def ravelled(x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ def _return_type(name: str, fields: str) -> Any:
         lines = (f"{field}={value!r}" for field, value in zip(fields.split(), self, strict=True))
         return f"torch.return_types.{name}(\n" + ",\n".join(lines) + ")"
 
-    base = namedtuple(name, fields)  # noqa: PYI024  # made from names that are data
+    base: Any = namedtuple(name, fields)  # type: ignore[misc]  # noqa: PYI024  # names that are data
     return type(name, (base,), {"__slots__": (), "__repr__": text, "__doc__": text.__doc__})
 
 

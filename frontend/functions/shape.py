@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...compiler.aval import Dim, SymDim, size_of
 from ...compiler.primitives import movement as M
-from ..core import TensorBase, shape_of
+from ..core import shape_of
 from ..tape import apply, apply_view
 from .checks import check_size
 from .conversion import clone
@@ -79,7 +79,7 @@ def infer_shape(x: Tensor, shape: Sequence[Any]) -> Shape:
             )
         if not isinstance(known, SymDim) and not isinstance(total, SymDim) and total % known:
             raise invalid
-        sizes[unknown[0]] = total // known
+        sizes[unknown[0]] = total // known  # type: ignore[operator]  # sizes divide or refuse
     if size_of(sizes) != total:
         raise invalid
     return tuple(sizes)
@@ -277,7 +277,8 @@ def select(input: Tensor, dim: int, index: int) -> Tensor:
     """One position of a dimension, which disappears."""
     axis = wrap_dim(dim, input.ndim)
     size = shape_of(input)[axis]
-    text = f"select(): index {index} out of range for tensor of size {list(input.shape)} at dimension {axis}"
+    given = list(input.shape)
+    text = f"select(): index {index} out of range for tensor of size {given} at dimension {axis}"
     if isinstance(size, SymDim):
         check_size(size, index + 1 if index >= 0 else -index, text)
     elif not -size <= index < size:
@@ -338,10 +339,9 @@ def expand_as(input: Tensor, other: Tensor) -> Tensor:
 
 
 def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """The diagonal of two dimensions as the last dimension: a view of contiguous memory, else a copy.
+    """The diagonal of two dimensions as the last one: a view of contiguous memory, else a copy.
 
-    Args:
-        offset: how far above the main diagonal.
+    `offset`: how far above the main diagonal.
     """
     rows, columns = wrap_dim(dim1, input.ndim), wrap_dim(dim2, input.ndim)
     if rows == columns:
@@ -355,10 +355,11 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     *batch, height, width = shape_of(moved)
     flat = reshape(moved, (*batch, height * width))
     start = offset if offset >= 0 else -offset * width
-    count = max(0, min(height + min(offset, 0), width - max(offset, 0)))
+    count = max(0, min(height.__index__() + min(offset, 0), width.__index__() - max(offset, 0)))
     stop = start + (count - 1) * (width + 1) + 1 if count else start
     last = len(batch)
-    bounds = (start, stop, width + 1) if count else (0, 0, 1)
+    step = width.__index__() + 1
+    bounds: tuple[Dim, Dim, int] = (start, stop, step) if count else (0, 0, 1)
     return named(window(flat, {last: bounds}), "Diagonal")
 
 

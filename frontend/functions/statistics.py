@@ -30,7 +30,7 @@ _UNSET: Any = object()
 def _arguments(
     dim: Any, unbiased: bool | None, correction: Any
 ) -> tuple[int | Sequence[int] | None, float]:
-    """The dimensions and what is taken off the count; `var(False)` gives `unbiased` in the place of `dim`."""
+    """The dimensions and what is taken off the count; `var(False)` has `unbiased` for `dim`."""
     if isinstance(dim, bool):
         dim, unbiased = None, dim
     if correction is not _UNSET and correction is not None:

@@ -1,0 +1,242 @@
+"""Random graphs through the whole compiler: every stage computes what the references say.
+
+Chains of functions amplify rounding without limit, so a program is not compared with `evaluate` at
+its end but node by node: one that gives every intermediate value back is run, and each node's
+result must be what its reference makes of the very operands that the program computed, within that
+primitive's own bound.  All other programs of the graph, fused or not, must then give the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from taut.compiler import dtypes
+from taut.compiler.codegen.vector_math import ULP
+from taut.compiler.evaluate import apply_reference
+from taut.compiler.ir import Graph, Node, Value, solve_sizes
+from taut.compiler.pipeline import PASSES, run_passes
+from taut.compiler.primitive import Call, all_primitives, get
+from taut.compiler.schedule import schedule
+from taut.compiler.schedule.interpret import interpret
+from taut.compiler.schedule.program import Program
+from taut.compiler.text import parse_graph, print_graph
+from taut.frontend.testing import assert_same_bits, random_graph, random_inputs
+from taut.runtime.compile import compile_program
+from taut.runtime.host import host_target
+from taut.runtime.options import default_options
+
+Array = npt.NDArray[Any]
+Run = Callable[[Sequence[Array]], list[Array]]
+Engine = Callable[[Program], Run]
+
+IS_LLVM = default_options().emitter == "llvm"
+SIZES = (0, 1, 2, 7)
+"""Of the symbolic dimension; 0 only in graphs of primitives that are defined there."""
+UNDEFINED_AT_0 = ("argmax", "take", "scatter", "scatter_add", "input")
+DEFINED_AT_0 = [p.name for p in all_primitives() if p.name not in UNDEFINED_AT_0]
+
+
+# --- graphs ---------------------------------------------------------------------------------------
+
+
+def draw(seed: int, halves: bool = True) -> tuple[Graph, list[list[Array]]]:
+    """A graph and arguments for each of several sizes; odd seeds have a symbolic dimension.
+
+    Args:
+        seed: where the choices come from.
+        halves: whether there may be f16, which Numba does not have.
+    """
+    rng = np.random.default_rng(seed)
+    symbolic, empty = seed % 2 == 1, seed % 4 == 3
+    while True:
+        primitives = DEFINED_AT_0 if empty else None
+        graph = random_graph(rng, symbolic=symbolic, primitives=primitives)
+        if not any(r.aval.dtype is dtypes.f16 for n in graph.nodes for r in refused(n, halves)):
+            break
+    sizes = (SIZES if empty else SIZES[1:]) if symbolic else (3,)
+    return graph, [random_inputs(rng, graph, {"B": size}) for size in sizes]
+
+
+def refused(node: Node, halves: bool) -> Sequence[Value]:
+    """The values of a node that cannot be f16; no native code draws any."""
+    is_draw = isinstance(node.prim.lowering, Call)
+    return node.results if halves and is_draw else () if halves else (*node.operands, *node.results)
+
+
+def exposed(graph: Graph) -> Graph:
+    """The graph with every value that it computes among its outputs."""
+    every = tuple(r for node in graph.nodes for r in node.results)
+    return graph.replace(outputs=every, donations=(None,) * len(every))
+
+
+# --- programs -------------------------------------------------------------------------------------
+
+
+def interpreted(program: Program) -> Run:
+    return lambda arrays: interpret(program, arrays)
+
+
+def shuffled(program: Program) -> Run:
+    """The points of each kernel one by one, in an order that no machine would choose."""
+    rng = np.random.default_rng(0)
+    return lambda arrays: interpret(program, arrays, lambda n: [int(i) for i in rng.permutation(n)])
+
+
+def native(program: Program) -> Run:
+    return compile_program(program)
+
+
+def as_python(program: Program) -> Run:
+    return compile_program(program, default_options().replace(kernels="python"))
+
+
+def require(
+    graph: Graph, arguments: Sequence[list[Array]], first: Engine, *ways: tuple[Engine, bool]
+) -> None:
+    """Each node of the unfused program is near its reference; `ways` (fused or not) give its bits."""
+    every = exposed(graph)
+    whole = first(schedule(every, host_target(), fuse=False))
+    others = [engine(schedule(graph, host_target(), fuse=fused)) for engine, fused in ways]
+    for arrays in arguments:
+        sizes = solve_sizes([v.aval for v in graph.inputs], [a.shape for a in arrays])
+        values = dict(zip(graph.inputs, arrays, strict=True))
+        values |= zip(every.outputs, whole(arrays), strict=True)
+        for node in graph.nodes:
+            require_node(node, values, sizes)
+        expected = [values[v] for v in graph.outputs]
+        for run in others:
+            assert_same_bits(run(arrays), expected)
+
+
+# --- one node against its reference ---------------------------------------------------------------
+
+SUMS = ("reduce_sum", "matmul", "fma")
+FUNCTIONS = tuple(name for (name, dtype), ulps in ULP.items() if ulps > 0.5 and dtype == "f32")
+EXTREMA = ("maximum", "minimum", "reduce_max", "reduce_min")
+NORMALS = ("normal", "normal_scaled")
+WIDER = {2: np.float64, 4: np.float64, 8: np.longdouble}
+REFERENCE_ULPS = 4
+"""What NumPy allows its own vector functions."""
+
+
+def require_node(node: Node, values: Mapping[Value, Array], sizes: Mapping[str, int]) -> None:
+    operands, got = [values[o] for o in node.operands], [values[r] for r in node.results]
+    with np.errstate(all="ignore"):
+        if node.prim.name == "solve":
+            require_solution(*operands, *got)
+            return
+        expected = [np.asarray(r) for r in apply_reference(node, operands, sizes)]
+        if got[0].dtype.kind == "f" and node.prim.name in BOUNDS:
+            exact, bound = BOUNDS[node.prim.name](node, operands, expected[0])
+            require_within(node, got.pop(0), exact, bound)
+            del expected[0]
+        assert_same_bits(got, expected)
+
+
+def require_within(node: Node, got: Array, exact: Array, bound: Array) -> None:
+    """Equal, nan both, or no farther apart than `bound`; nan there for no promise at all."""
+    assert got.shape == exact.shape
+    same = (got == exact.astype(got.dtype)) | (np.isnan(got) & np.isnan(exact))
+    assert np.all(same | ~(np.abs(got - exact) > bound) & np.isfinite(got) | np.isnan(bound)), node
+
+
+def of_function(node: Node, operands: Sequence[Array], expected: Array) -> tuple[Array, Array]:
+    """The emitted function's stated bound and NumPy's; a f16 is computed as f32 and rounded."""
+    ulps = ULP.get((node.prim.name, node.results[0].aval.dtype.name), 0) + REFERENCE_ULPS
+    return expected, ulps * np.spacing(np.abs(expected))
+
+
+def of_sum(node: Node, operands: Sequence[Array], expected: Array) -> tuple[Array, Array]:
+    """A rounding of the sum of magnitudes for each term, whatever the order."""
+    wide = [np.asarray(o, WIDER[o.dtype.itemsize]) for o in operands]
+    exact, scale = (
+        np.asarray(apply_reference(node, xs, {})[0]) for xs in (wide, [abs(x) for x in wide])
+    )
+    terms = operands[0].shape[-1] if node.prim.name == "matmul" else max(2, operands[0].size)
+    info = np.finfo(expected.dtype)
+    bound = (terms + 1) * info.eps * scale + info.smallest_subnormal
+    return exact, np.where(scale <= info.max, bound, np.where(np.isfinite(scale), np.nan, 0))
+
+
+def of_product(node: Node, operands: Sequence[Array], expected: Array) -> tuple[Array, Array]:
+    """A rounding for each factor, unless some order of them leaves the range of normal numbers."""
+    wide = np.asarray(operands[0], WIDER[expected.dtype.itemsize])
+    info = np.finfo(expected.dtype)
+    exact, large, small = (
+        np.asarray(apply_reference(node, [x], {})[0])
+        for x in (wide, np.maximum(abs(wide), 1), np.minimum(abs(wide), 1))
+    )
+    ordinary = (large <= info.max) & (small >= info.smallest_normal)
+    zero = (small == 0) & np.isfinite(large)
+    bound = np.where(ordinary, (wide.size + 1) * info.eps * abs(exact), np.nan)
+    return exact, np.where(zero & (large <= info.max), 0, bound)
+
+
+def of_extremum(node: Node, operands: Sequence[Array], expected: Array) -> tuple[Array, Array]:
+    """Exact, but for the sign of a zero: NumPy's own code for f16 chooses another than for f32."""
+    return expected, np.zeros(expected.shape, expected.dtype)
+
+
+def of_normal(node: Node, operands: Sequence[Array], expected: Array) -> tuple[Array, Array]:
+    """Some ulps of the number and of what was added to it."""
+    mean = abs(node.params.get("mean", 0.0))
+    return expected, 2 * REFERENCE_ULPS * np.spacing(np.abs(expected) + expected.dtype.type(mean))
+
+
+BOUNDS = {
+    **dict.fromkeys(FUNCTIONS, of_function),
+    **dict.fromkeys(SUMS, of_sum),
+    **dict.fromkeys(EXTREMA, of_extremum),
+    **dict.fromkeys(NORMALS, of_normal),
+    "reduce_prod": of_product,
+}
+"""Floating results that are not defined to the bit."""
+
+
+def require_solution(a: Array, b: Array, x: Array, regular: Array) -> None:
+    """Elimination with pivots is backward stable: a small residual, however bad the matrix."""
+    np.testing.assert_array_equal(regular, get("solve").reference(a, b)[1])
+    for i in np.ndindex(regular.shape):
+        if regular[i] and np.isfinite(x[i]).all():
+            scale = abs(a[i]).max(initial=0) * abs(x[i]).max(initial=0) + abs(b[i]).max(initial=0)
+            assert np.all(abs(a[i] @ x[i] - b[i]) <= 100 * np.finfo(x.dtype).eps * scale)
+
+
+# --- tests ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_schedule(seed: int) -> None:
+    graph, arguments = draw(seed)
+    ways = [(interpreted, True), (interpreted, False), (shuffled, True)]
+    for stage in (graph, run_passes(graph, check=True)):
+        require(stage, arguments, interpreted, *ways)
+
+
+@pytest.mark.parametrize("seed", range(60 if IS_LLVM else 3))
+def test_native_code(seed: int) -> None:
+    graph, arguments = draw(seed, halves=IS_LLVM)
+    require(run_passes(graph), arguments, native, (native, True))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_python_kernels(seed: int) -> None:
+    graph, arguments = draw(seed)
+    require(run_passes(graph), arguments, as_python, (as_python, True))
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_text_of_every_stage_reads_back(seed: int) -> None:
+    graph, _ = draw(seed)
+    stages = [graph]
+    run_passes(graph, observe=lambda _, stage: stages.append(stage))
+    assert len(stages) == 1 + len(PASSES)
+    for stage in stages:
+        text = print_graph(stage)
+        assert parse_graph(text) == stage
+        assert print_graph(parse_graph(text)) == text
