@@ -1,6 +1,7 @@
 """The cases: one program for each peer, from the same numbers.  A case returns a step that can be called again and again.
 
-A step returns a float (the loss, or a checksum of the result), by which the peers' answers are compared.
+A step returns a float (the loss, or a checksum of the result), by which the peers' answers are
+compared.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Abstract values: the dtype and shape of a value that is not yet known, and the sizes shapes are made of.
 
-A dimension (`Dim`) is an int or a `SymDim`: an integer polynomial over named sizes, kept in one normal form,
-so that equal sizes are equal objects: `B*64`, `B+1`, `2*B*S`, `(B+1)//2`.
+A dimension (`Dim`) is an int or a `SymDim`: an integer polynomial over named sizes, kept in one
+normal form, so that equal sizes are equal objects: `B*64`, `B+1`, `2*B*S`, `(B+1)//2`.
 """
 
 from __future__ import annotations
@@ -227,7 +227,8 @@ def _parse_atom(tokens: list[str]) -> tuple[Dim, list[str]]:
 class Aval:
     """The type of a value: element type, sizes, and whether it is a Python scalar's (`weak`).
 
-    A weak value takes part in promotion as a Python number does: it does not widen a tensor of its kind.
+    A weak value takes part in promotion as a Python number does: it does not widen a tensor of its
+    kind.
     """
 
     dtype: DType

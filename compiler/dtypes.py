@@ -1,7 +1,7 @@
 """Data types: one frozen object each, with its spelling in IR text and PyTorch's promotion rules.
 
-A dtype's `name` is the IR's spelling (`f32`), `long_name` is PyTorch's (`float32`), and its `repr` is what
-PyTorch prints (`torch.float32`), so that printed tensors read the same.
+A dtype's `name` is the IR's spelling (`f32`), `long_name` is PyTorch's (`float32`), and its `repr`
+is what PyTorch prints (`torch.float32`), so that printed tensors read the same.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ def from_numpy(dtype: np.dtype[np.generic]) -> DType:
 def promote(a: DType, b: DType) -> DType:
     """The smallest dtype that holds both, as PyTorch's `torch.promote_types`.
 
-    A float wins over any integer; u8 with a signed integer goes to the next signed one (u8, i8 -> i16).
+    A float wins over any integer; u8 with a signed integer goes to the next signed one (u8, i8 ->
+    i16).
     """
     if a is b:
         return a

@@ -1,8 +1,9 @@
 """The graph IR: immutable, interned nodes in SSA form, and graphs that name and locate them.
 
-A node's identity is its primitive, its operands and its parameters; building the same node twice gives the same
-object.  Common subexpressions and dead code therefore never exist: a graph is what its outputs reach.  Names and
-source locations belong to the `Graph`, not to the node, so that moving a line changes no identity and no cache key.
+A node's identity is its primitive, its operands and its parameters; building the same node twice
+gives the same object.  Common subexpressions and dead code therefore never exist: a graph is what
+its outputs reach.  Names and source locations belong to the `Graph`, not to the node, so that
+moving a line changes no identity and no cache key.
 """
 
 from __future__ import annotations
@@ -112,8 +113,8 @@ class Graph:
         name: the function's name.
         inputs: `input` values, in order.
         outputs: the results, in order.
-        donations: for each output, the position of the input whose memory it replaces (the new value of a piece
-            of state), or None for a fresh result.
+        donations: for each output, the position of the input whose memory it replaces (the new
+            value of a piece of state), or None for a fresh result.
         checks: conditions, tested in this order before anything is written that the caller can see.
         names: readable names of some values.
         locs: the user's lines that each node came from.

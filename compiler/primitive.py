@@ -1,7 +1,8 @@
 """A primitive: one frozen object that holds all that anyone may ask of an operation.
 
-`taut` has few primitives; everything else that users call is composed of them in the front end.  A part that is
-missing is a loud `None`: asking for it raises an error that names the primitive and the part.
+`taut` has few primitives; everything else that users call is composed of them in the front end.  A
+part that is missing is a loud `None`: asking for it raises an error that names the primitive and
+the part.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ class Elementwise:
 
     Attributes:
         python: the expression that a Python kernel evaluates, its operands as `{0}`, `{1}`.
-        llvm: for each kind of the *first operand's* dtype ("float", "int", "uint", "bool"; "any" serves all) what
-            the LLVM emitter does: an instruction (`fadd`), a comparison (`fcmp olt`), or a function of
-            `VectorMath` (`math exp`).
+        llvm: for each kind of the *first operand's* dtype ("float", "int", "uint", "bool"; "any"
+            serves all) what the LLVM emitter does: an instruction (`fadd`), a comparison (`fcmp
+            olt`), or a function of `VectorMath` (`math exp`).
     """
 
     python: str
@@ -95,8 +96,8 @@ class Primitive:
         name: its name in IR text.
         type_rule: `(*avals, **params) -> aval | tuple of avals`; raises IRError.
         reference: `(*arrays, **params) -> array | tuple of arrays`: what it means, in NumPy.
-        vjp: `(ct, out, *operands, **params) -> cotangents of the operands`, written in primitives; `ct` and `out`
-            are tuples where there are several results.
+        vjp: `(ct, out, *operands, **params) -> cotangents of the operands`, written in primitives;
+            `ct` and `out` are tuples where there are several results.
         lowering: how it becomes part of a kernel.
         doc: one line for `taut ops`.
         from_type: parameters that the result's type implies, so that text leaves them out.

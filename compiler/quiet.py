@@ -1,6 +1,7 @@
 """Running NumPy without its floating-point warnings: infinities and nans are results here, as in IEEE 754.
 
-`np.errstate` does the same in 1.2 us a block; a context of its own, entered for each call, costs nothing measurable.
+`np.errstate` does the same in 1.2 us a block; a context of its own, entered for each call, costs
+nothing measurable.
 """
 
 from __future__ import annotations

@@ -12,8 +12,9 @@ def verify(graph: Graph) -> Graph:
     """Returns `graph` if it is well formed.
 
     Raises:
-        IRError: an input is out of place, a value comes from no input, a node's type is not what its type rule says,
-            a symbol is bound by no input, a check is not a bool scalar, or a donated input has another type.
+        IRError: an input is out of place, a value comes from no input, a node's type is not what
+            its type rule says, a symbol is bound by no input, a check is not a bool scalar, or a
+            donated input has another type.
     """
     _verify_inputs(graph)
     for node in graph.nodes:

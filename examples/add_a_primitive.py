@@ -1,4 +1,4 @@
-"""Adding a primitive: one block, and everything knows it: text, evaluation, gradients, both back ends.
+"""Adding a primitive: one block, and all know it: text, evaluation, gradients, both back ends.
 
 `docs/adding-a-primitive.md` goes through the parts one by one.
 """
@@ -17,7 +17,9 @@ from taut.compiler.primitive import Cotangents, Elementwise, Primitive, register
 from taut.compiler.primitives import elementwise as E
 from taut.compiler.primitives.create import full_like, graph_input
 from taut.compiler.text.parser import parse_graph
+from taut.frontend.tape import apply  # how the front end's functions apply primitives
 from taut.runtime.compile import compile_graph
+from taut.runtime.options import default_options
 
 
 def copysign_type(x: Aval, y: Aval) -> Aval:
@@ -54,9 +56,9 @@ def main() -> None:
 
     arrays = [np.array([1, -2, 3, -4], np.float32), np.array([-1, 1, -0.0, 0.0], np.float32)]
     print("evaluated", evaluate(graph, arrays)[0])
-    print("compiled ", compile_graph(graph)(arrays)[0])
-
-    from taut.frontend.tape import apply  # how the front end's functions apply primitives
+    for backend in ("llvm", "numba"):
+        program = compile_graph(graph, default_options().replace(backend=backend))
+        print(f"{backend:9}", program(arrays)[0])
 
     a, b = taut.tensor([1.0, -2.0], requires_grad=True), taut.tensor([-1.0, 3.0])
     apply(copysign, a, b).sum().backward()

@@ -1,4 +1,4 @@
-"""Handwritten digits: a classifier trained on the 1797 real 8x8 images in `examples/data`, eager and compiled.
+"""Handwritten digits: a classifier trained on the 1797 real 8x8 images in `examples/data`.
 
 python examples/digits.py [--epochs 60] [--batch 64] [--seed 0]
 """
@@ -42,7 +42,7 @@ def make_step() -> tuple[nn.Module, Callable[[Tensor, Tensor], Tensor]]:
 
     def step(x: Tensor, y: Tensor) -> Tensor:
         optimizer.zero_grad()
-        loss = criterion(model(x), y)
+        loss: Tensor = criterion(model(x), y)
         loss.backward()
         optimizer.step()
         return loss
@@ -112,8 +112,9 @@ def main() -> None:
     print(
         f"a step   {eager:.0f} us eager, {compiled:.0f} us compiled ({eager / compiled:.1f} times)"
     )
+    stats = step.stats()
     print(
-        f"compiled {step.stats()['traces']} graph in {first:.2f} s, {step.stats()['native_calls']} native calls"
+        f"compiled {stats['traces']} graph in {first:.2f} s, {stats['native_calls']} native calls"
     )
 
 

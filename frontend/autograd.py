@@ -1,8 +1,8 @@
 """Gradients: from the tape to a graph, through the differentiation pass, and back to tensors.
 
-`backward()` reads the tape into a forward graph, derives the backward graph from it and runs that: on arrays in eager
-mode, as further nodes while tracing.  The derived graph depends only on what was applied to what (the tape's
-structure), so it is kept and a loop derives it once.
+`backward()` reads the tape into a forward graph, derives the backward graph from it and runs that:
+on arrays in eager mode, as further nodes while tracing.  The derived graph depends only on what was
+applied to what (the tape's structure), so it is kept and a loop derives it once.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class _Plans(dict[Any, Plan]):
 _plans = _Plans()
 
 
-# --- deriving -----------------------------------------------------------------------------------------------------
+# --- deriving -------------------------------------------------------------------------------------
 
 
 def _derive(tape: Tape) -> Plan:
@@ -87,7 +87,7 @@ def _plan(tape: Tape) -> Plan:
     return plan if plan is not None else _plans.remember(key, _derive(tape))
 
 
-# --- running ------------------------------------------------------------------------------------------------------
+# --- running --------------------------------------------------------------------------------------
 
 
 def _residual(tape: Tape, slot: Slot) -> Any:
@@ -242,7 +242,7 @@ def _owned(grads: Sequence[Any], inputs: Sequence[Any]) -> Iterator[Array]:
         yield array if fresh and not shared else np.array(array, order="C")
 
 
-# --- the public interface -----------------------------------------------------------------------------------------
+# --- the public interface -------------------------------------------------------------------------
 
 
 def backward(

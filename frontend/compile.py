@@ -1,7 +1,8 @@
 """`compile`: a function, a method or a module whose every call is one native call.
 
-The first call with arguments of new types records the function and compiles the recording; later calls check guards and
-run the program.  Whatever cannot be recorded raises an error at the user's line; nothing falls back silently.
+The first call with arguments of new types records the function and compiles the recording; later
+calls check guards and run the program.  Whatever cannot be recorded raises an error at the user's
+line; nothing falls back silently.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ class CompileOptions:
 
     Attributes:
         backend: "llvm" (the default), "numba", or "eager" (not compiled at all).
-        dynamic: trace the first dimension of each tensor argument as a named size, so that one program serves all.
+        dynamic: trace the first dimension of each tensor argument as a named size, so that one
+            program serves all.
     """
 
     backend: str | None = None
@@ -60,9 +62,12 @@ class CompileOptions:
 class CompiledFunction(Generic[P, R]):
     """A function that records itself on its first call and then runs natively."""
 
-    def __init__(self, function: Callable[P, R], options: CompileOptions) -> None:
+    def __init__(
+        self, function: Callable[P, R], options: CompileOptions, named_after: Any = None
+    ) -> None:
         self._function: Callable[..., Any] = function
         self._options = options
+        self._described: Any = function if named_after is None else named_after
         self._lock = RLock()
         self._specialisations: dict[Any, list[Any]] = {}
         self._static_floats: set[Any] = set()
@@ -72,7 +77,8 @@ class CompiledFunction(Generic[P, R]):
     @property
     def name(self) -> str:
         """The function's name."""
-        name: str = getattr(self._function, "__name__", type(self._function).__name__)
+        described = self._described
+        name: str = getattr(described, "__name__", type(described).__name__)
         return name
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -114,7 +120,7 @@ class CompiledFunction(Generic[P, R]):
         """Methods: the instance is an argument like any other."""
         return self if instance is None else functools.partial(self, instance)
 
-    # --- specialising ---------------------------------------------------------------------------------------------
+    # --- specialising -----------------------------------------------------------------------------
 
     def _key(self, leaves: Sequence[Any], structure: Structure, grad: bool) -> Any:
         parts: list[Any] = [structure, grad, default_float()]
@@ -148,21 +154,30 @@ class CompiledFunction(Generic[P, R]):
     def _record(
         self, key: Any, leaves: Sequence[Any], structure: Structure
     ) -> tuple[Recording, Any]:
-        names = self.leaf_names(structure)
-        grad = current().grad
+        """The recording, and the key under which it serves: a float that steers becomes part of it."""
         lift = key not in self._static_floats and type(key[0]) is not tuple
+        recording, lifted = self._traced(leaves, structure, lift)
+        if lift and not lifted:
+            self._static_floats.add(key)
+            key = (key, *[repr(leaf) for leaf in leaves if type(leaf) is float])
+        return recording, key
+
+    def _traced(
+        self, leaves: Sequence[Any], structure: Structure, lift: bool
+    ) -> tuple[Recording, bool]:
+        """The recording, with floats as run-time scalars if the function lets them be."""
+        names, grad = self.leaf_names(structure), current().grad
         try:
             described = [self._leaf(v, n, lift) for v, n in zip(leaves, names, strict=True)]
-            return record(self.name, self._function, described, structure, grad), key
+            return record(self.name, self._function, described, structure, grad), lift
         except UntraceableError:
             if not lift or not any(type(leaf) is float for leaf in leaves):
                 raise
-        self._static_floats.add(key)
-        key = (key, *[repr(leaf) for leaf in leaves if type(leaf) is float])
-        described = [self._leaf(v, n, False) for v, n in zip(leaves, names, strict=True)]
-        return record(self.name, self._function, described, structure, grad), key
+        return self._traced(leaves, structure, lift=False)
 
     def _leaf(self, value: Any, name: str, lift_floats: bool) -> Leaf:
+        if isinstance(value, Aval):
+            return Leaf(None, name, value)
         if isinstance(value, TensorBase):
             shape = argument_shape(value.shape, name, self._options.dynamic)
             return Leaf(value, name, Aval(value.dtype, shape))
@@ -183,7 +198,8 @@ class CompiledFunction(Generic[P, R]):
 
     def _parameters(self, count: int) -> list[str]:
         try:
-            known = list(inspect.signature(self._function).parameters)
+            described = getattr(self._described, "forward", self._described)
+            known = list(inspect.signature(described).parameters)
         except (TypeError, ValueError):
             known = []
         return [known[i] if i < len(known) else f"arg{i}" for i in range(count)]
@@ -206,7 +222,7 @@ class CompiledFunction(Generic[P, R]):
         backend = self._options.backend
         return options if backend is None else replace(options, backend=backend)
 
-    # --- looking at it --------------------------------------------------------------------------------------------
+    # --- looking at it ----------------------------------------------------------------------------
 
     @property
     def specialisations(self) -> list[Any]:
@@ -216,12 +232,7 @@ class CompiledFunction(Generic[P, R]):
     def graph_for(self, *args: Any, **kwargs: Any) -> Recording:
         """What tracing records for arguments, which may be `taut.compiler.aval.Aval`s: nothing runs."""
         leaves, structure = flatten((args, kwargs))
-        names = self.leaf_names(structure)
-        described = [
-            Leaf(None, name, leaf) if isinstance(leaf, Aval) else self._leaf(leaf, name, True)
-            for leaf, name in zip(leaves, names, strict=True)
-        ]
-        return record(self.name, self._function, described, structure, current().grad)
+        return self._traced(leaves, structure, lift=True)[0]
 
     def report(self) -> Report:
         """The newest specialisation, stage by stage.
@@ -318,7 +329,8 @@ def compile(
         disable: return the function unchanged.
 
     Returns:
-        A callable that takes and returns what `model` does; for a module, a module with the same state and keys.
+        A callable that takes and returns what `model` does; for a module, a module with the same
+        state and keys.
 
     Raises:
         ValueError: the back end is unknown.

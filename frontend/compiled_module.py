@@ -19,5 +19,5 @@ def compiled_module(module: Module, options: CompileOptions) -> Any:
         type(cls.__name__, (cls,), {"__call__": call, "__module__": cls.__module__})
     )
     made.__dict__ = module.__dict__
-    module.__dict__["_compiled_call"] = CompiledFunction(module.__call__, options)
+    module.__dict__["_compiled_call"] = CompiledFunction(module.__call__, options, named_after=module)
     return made

@@ -52,7 +52,8 @@ def untraced() -> Iterator[None]:
 class Epoch:
     """Counts changes to the structure of the program's state: which tensors a module, an optimizer or a `.grad` names.
 
-    A compiled function checks its guards on state only when this has moved; values written in place do not move it.
+    A compiled function checks its guards on state only when this has moved; values written in place
+    do not move it.
     """
 
     __slots__ = ("count",)

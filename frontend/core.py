@@ -1,7 +1,8 @@
 """The core of a tensor: its memory, its place in that memory, and its gradient's history.
 
-A `Storage` owns memory and counts the writes to it; a tensor is a view of one.  While tracing, a tensor may have no
-memory at all: then its storage's current value is a value of the graph being recorded.
+A `Storage` owns memory and counts the writes to it; a tensor is a view of one.  While tracing, a
+tensor may have no memory at all: then its storage's current value is a value of the graph being
+recorded.
 """
 
 from __future__ import annotations
@@ -61,10 +62,12 @@ class Storage:
     """Memory that tensors view.
 
     Attributes:
-        array: the memory, as the array of the tensor that it was made for; None while it exists in a trace only.
+        array: the memory, as the array of the tensor that it was made for; None while it exists in
+            a trace only.
         aval: type of the whole.
         version: number of writes in place by eager operations.
-        programs: call counters of the compiled programs that write to it, which count as writes too.
+        programs: call counters of the compiled programs that write to it, which count as writes
+            too.
     """
 
     traced_aval: Aval | None = None

@@ -1,7 +1,8 @@
 """A compiled forward function whose results are differentiated outside of it.
 
-Its program becomes one primitive on the tape; that primitive's VJP rule is a second program, derived while the function
-was traced, which computes the forward pass again on its way to the gradients.
+Its program becomes one primitive on the tape; that primitive's VJP rule is a second program,
+derived while the function was traced, which computes the forward pass again on its way to the
+gradients.
 """
 
 from __future__ import annotations

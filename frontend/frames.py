@@ -12,6 +12,7 @@ from ..compiler.ir import Loc
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _OWN = tuple(os.path.join(_ROOT, room) + os.sep for room in ("compiler", "runtime", "frontend"))
+_COMMANDS = os.path.join(_ROOT, "frontend", "cli") + os.sep
 _STORES = frozenset({"STORE_FAST", "STORE_NAME", "STORE_GLOBAL", "STORE_DEREF"})
 
 
@@ -24,6 +25,8 @@ def user_frame() -> FrameType | None:
     """The innermost frame that is not taut's own."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and _is_own(frame.f_code.co_filename):
+        if frame.f_code.co_filename.startswith(_COMMANDS):
+            return None  # the command line called: past it there is nobody's program
         frame = frame.f_back
     return frame
 

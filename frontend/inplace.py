@@ -39,10 +39,12 @@ def assign(x: Tensor, value: Tensor, checked: bool = True) -> Tensor:
     """Writes `value` into the memory that `x` views; returns `x`.
 
     Args:
-        checked: refuse a value whose kind of dtype ranks above `x`'s, as arithmetic does (`copy_` converts instead).
+        checked: refuse a value whose kind of dtype ranks above `x`'s, as arithmetic does (`copy_`
+            converts instead).
 
     Raises:
-        RuntimeError: the value does not fit `x`'s dtype or shape, or `x` is a leaf that needs a gradient.
+        RuntimeError: the value does not fit `x`'s dtype or shape, or `x` is a leaf that needs a
+            gradient.
     """
     if checked:
         _require_castable(value.dtype, x.dtype)

@@ -16,7 +16,8 @@ _BLOCK_BYTES = 4096
 class OutputMemory:
     """Fresh memory for one result.
 
-    Small results are cut from a block, so that most calls allocate nothing; nobody is ever given the same memory twice.
+    Small results are cut from a block, so that most calls allocate nothing; nobody is ever given
+    the same memory twice.
     """
 
     __slots__ = ("_address", "_block", "_count", "_next", "_step", "dtype", "shape")

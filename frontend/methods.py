@@ -17,6 +17,7 @@ from .functions import extremes as X
 from .functions import gather as G
 from .functions import index as I
 from .functions import joining as J
+from .functions import like as K
 from .functions import linalg as L
 from .functions import logic as B
 from .functions import norms, random
@@ -94,6 +95,8 @@ class Arithmetic(TensorBase):
     lerp, addcmul, addcdiv, nan_to_num = A.lerp, A.addcmul, A.addcdiv, E.nan_to_num
     sigmoid, relu, softmax, log_softmax = E.sigmoid, N.relu, N.softmax, N.log_softmax
     clone, cast = C.clone, C.cast
+    new_zeros, new_ones, new_empty = K.new_zeros, K.new_ones, K.new_empty
+    new_full, new_tensor = K.new_full, K.new_tensor
 
     __add__, __radd__ = _operator(A.add), _reflected(A.add)
     __sub__, __rsub__ = _operator(A.sub), _operator(A.rsub)
@@ -161,6 +164,7 @@ class Reductions(TensorBase):
     all, any, count_nonzero, logsumexp = R.all, R.any, R.count_nonzero, R.logsumexp
     max, min, amax, amin, aminmax = X.max, X.min, X.amax, X.amin, X.aminmax
     argmax, argmin, argsort, sort, topk = X.argmax, X.argmin, X.argsort, X.sort, X.topk
+    unique = X.unique
     var, std, norm = T.var, T.std, norms.tensor_norm
 
 

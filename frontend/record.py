@@ -1,7 +1,7 @@
 """From a call to a recording: the function runs once with stand-ins, and what it did becomes a graph and a plan.
 
-The plan says, in plain data, what each input of the graph is bound to at a call and what becomes of each output: a
-result, the new value of a piece of state, or a `.grad`.
+The plan says, in plain data, what each input of the graph is bound to at a call and what becomes of
+each output: a result, the new value of a piece of state, or a `.grad`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class BackwardPart:
     """The gradients of a compiled forward function, for `backward()` outside of it.
 
     Attributes:
-        graph: from the function's inputs followed by its differentiable outputs' cotangents to gradients.
+        graph: from the function's inputs followed by its differentiable outputs' cotangents to
+            gradients.
         outputs: which outputs have a cotangent.
         inputs: which inputs the gradients belong to.
     """

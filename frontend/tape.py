@@ -1,8 +1,8 @@
 """Applying primitives to tensors: the one door through which every operation passes.
 
-Eager: the NumPy reference runs at once.  Tracing: a node is recorded.  In both cases, if an operand needs a gradient,
-a tape entry remembers what was applied to what.  Entries refer to the entries before them, so that whatever no tensor
-refers to is freed; `autograd` reads them back in order.
+Eager: the NumPy reference runs at once.  Tracing: a node is recorded.  In both cases, if an operand
+needs a gradient, a tape entry remembers what was applied to what.  Entries refer to the entries
+before them, so that whatever no tensor refers to is freed; `autograd` reads them back in order.
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ class Entry:
     """One taped application of a primitive.
 
     Attributes:
-        order: entries are numbered as they are made, so that sorting them gives an order of evaluation.
+        order: entries are numbered as they are made, so that sorting them gives an order of
+            evaluation.
         primitive, params: what was applied.
         inputs: the operands' arrays or graph values, or Python numbers.
-        sources: where each operand's gradient goes: to a result of another entry, to a leaf, or nowhere.
+        sources: where each operand's gradient goes: to a result of another entry, to a leaf, or
+            nowhere.
         outputs: the results' arrays or graph values; None once freed by `backward()`.
         written: (storage, version) of operands and results, to notice writes in place since.
         label: the name of the function that users know, where it is composed of several primitives.

@@ -57,10 +57,11 @@ _CPU = Device()
 class Tensor(Methods):
     """An n-dimensional array of one dtype, with its gradient.
 
-    Tensors are made by functions (`taut.tensor`, `taut.zeros`, ...).  Views share memory with their base.
+    Tensors are made by functions (`taut.tensor`, `taut.zeros`, ...).  Views share memory with their
+    base.
     """
 
-    # --- what it is -----------------------------------------------------------------------------------------------
+    # --- what it is -------------------------------------------------------------------------------
 
     @property
     def device(self) -> Device:
@@ -150,7 +151,7 @@ class Tensor(Methods):
     def is_floating_point(self) -> bool:
         return self.dtype.is_floating_point
 
-    # --- gradients ------------------------------------------------------------------------------------------------
+    # --- gradients --------------------------------------------------------------------------------
 
     @property
     def requires_grad(self) -> bool:
@@ -230,7 +231,7 @@ class Tensor(Methods):
         self.entry, self._requires_grad = None, False
         return self
 
-    # --- values out -----------------------------------------------------------------------------------------------
+    # --- values out -------------------------------------------------------------------------------
 
     def _memory(self, what: str) -> Array:
         if self.array is None or current().trace is not None:
@@ -311,7 +312,7 @@ class Tensor(Methods):
 
     __hash__ = object.__hash__
 
-    # --- conversion -----------------------------------------------------------------------------------------------
+    # --- conversion -------------------------------------------------------------------------------
 
     def to(self, *args: Any, **kwargs: Any) -> Tensor:
         """Itself, or a copy in another dtype: `to(dtype)`, `to("cpu")`, `to(other)`."""
@@ -353,7 +354,7 @@ class Tensor(Methods):
     def type_as(self, other: Tensor) -> Tensor:
         return self.to(other.dtype)
 
-    # --- printing and copying -------------------------------------------------------------------------------------
+    # --- printing and copying ---------------------------------------------------------------------
 
     def __repr__(self) -> str:
         if self.array is None:

@@ -1,8 +1,9 @@
 """Recording a function: which values it computes, which state it reads, and what it leaves behind.
 
-Every storage that the traced code touches has a current value in the graph.  Reading an unknown one makes it an input
-(state was found); writing one gives it a new value; at the end the written ones become outputs that replace their
-inputs' memory.  `.grad` attributes are overlaid in the same way.  Nothing real changes while tracing.
+Every storage that the traced code touches has a current value in the graph.  Reading an unknown one
+makes it an input (state was found); writing one gives it a new value; at the end the written ones
+become outputs that replace their inputs' memory.  `.grad` attributes are overlaid in the same way.
+Nothing real changes while tracing.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class Trace:
         self.modules: dict[int, tuple[Any, Any]] = {}
         self._scalars: dict[tuple[int, str, int | None], Tensor] = {}
 
-    # --- inputs ---------------------------------------------------------------------------------------------------
+    # --- inputs -----------------------------------------------------------------------------------
 
     def add_input(self, aval: Aval, binding: Binding, name: str | None = None) -> Value:
         """A new input of the graph."""
@@ -137,7 +138,7 @@ class Trace:
         self.values[tensor.storage] = value
         return tensor
 
-    # --- values ---------------------------------------------------------------------------------------------------
+    # --- values -----------------------------------------------------------------------------------
 
     def read(self, tensor: TensorBase) -> Value:
         """The current value of a tensor."""
@@ -194,7 +195,7 @@ class Trace:
         """Requires a condition when the program runs."""
         self.checks.append(Check(condition, message, user_loc()))
 
-    # --- gradients ------------------------------------------------------------------------------------------------
+    # --- gradients --------------------------------------------------------------------------------
 
     def grad_of(self, tensor: Tensor) -> Tensor | None:
         """What `.grad` is at this point of the traced code."""
@@ -213,7 +214,7 @@ class Trace:
         if id(module) not in self.modules:
             self.modules[id(module)] = (module, snapshot(module))
 
-    # --- names and lines ------------------------------------------------------------------------------------------
+    # --- names and lines --------------------------------------------------------------------------
 
     def _annotate(self, outputs: Sequence[Value]) -> None:
         frame = user_frame()

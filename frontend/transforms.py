@@ -20,7 +20,8 @@ def grad(function: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Call
         argnums: position, or positions, of the arguments to differentiate with respect to.
 
     Returns:
-        A function of the same arguments that returns a gradient of the argument's shape, or a tuple of them.
+        A function of the same arguments that returns a gradient of the argument's shape, or a tuple
+        of them.
 
     Raises:
         TypeError: such an argument is no floating tensor.

@@ -23,10 +23,12 @@ def write_through(
     Args:
         whole, part: graph values or tensors.
         steps: the movement primitives that lead from the whole to the view.
-        apply: `apply(primitive, *operands, **params)`; by default primitives are applied to graph values.
+        apply: `apply(primitive, *operands, **params)`; by default primitives are applied to graph
+            values.
 
     Raises:
-        RuntimeError: a step repeats elements (`expand`), so that one of them cannot be written alone.
+        RuntimeError: a step repeats elements (`expand`), so that one of them cannot be written
+            alone.
     """
     apply = apply or (lambda primitive, *operands, **params: primitive(*operands, **params))
     if not steps:

@@ -3,7 +3,7 @@
 Blocks of a Markdown file are executed in order, all in one namespace and one empty folder:
 
     python     executed; a block whose first line is `# name.py` is kept as that file, too
-    text       directly after a python block: what that block prints (a block without one prints nothing)
+    text       directly after a python block: what that prints (without one it prints nothing)
     console    lines `$ command` for bash, each followed by what it prints
     others     left alone
 
@@ -32,11 +32,10 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = sorted(
-    path.relative_to(ROOT).as_posix()
-    for folder in ("docs", "examples", "benchmarks")
-    for path in (ROOT / folder).rglob("*.md")
+PAGES = (
+    path for name in ("docs", "examples", "benchmarks") for path in (ROOT / name).rglob("*.md")
 )
+DOCUMENTS = ["README.md", "CHANGELOG.md", *sorted(p.relative_to(ROOT).as_posix() for p in PAGES)]
 FENCE = re.compile(r"^```(\w*)\s*$")
 FILE = re.compile(r"^# (\w+\.py)$")
 SHELL = """
@@ -139,12 +138,20 @@ class Document:
 
     def _console(self, piece: Piece) -> str:
         text = SHELL.format(python=sys.executable, command=piece.source)
-        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        return subprocess.run(["bash", "-c", text], text=True, check=False, **streams).stdout
+        done = subprocess.run(
+            ["bash", "-c", text],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return done.stdout
 
     def _tell(self, piece: Piece, printed: list[str]) -> None:
         print(f"{self.path.name}:{piece.line}: prints something else")
-        print("\n".join(difflib.unified_diff(piece.expected, printed, "says", "prints", lineterm="")))
+        print(
+            "\n".join(difflib.unified_diff(piece.expected, printed, "says", "prints", lineterm=""))
+        )
 
     def update(self) -> None:
         """Writes what was printed into the document, last first, so that line numbers hold."""
@@ -231,7 +238,7 @@ def slug(heading: str) -> str:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_files_that_are_named_exist(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
-    named = re.findall(r"`((?:compiler|runtime|frontend|tests|examples|docs|benchmarks)/[^`\s]*)`", text)
+    named = re.findall(r"`((?:compiler|runtime|frontend|tests|examples|docs)/[^`\s]*)`", text)
     missing = [path for path in named if not list(ROOT.glob(path.rstrip("/")))]
     assert missing == []
 
@@ -243,6 +250,17 @@ def test_readme_has_the_commands_that_ci_runs(name: str) -> None:
     (command,) = [b for b in blocks(lines) if b.start == mark + 3]
     assert command.language == "bash"
     assert command.text.strip()
+
+
+def test_the_taste_prints_the_same_in_pytorch() -> None:
+    pytest.importorskip("torch")
+    taste = next(piece for piece in pieces(lines_of("README.md")) if "train.py" in piece.source)
+    theirs = re.sub(r"@taut.compile|print\(step.stats\(\)\)", "", taste.source)
+    theirs = theirs.replace("import taut", "import torch as taut").replace(
+        "from taut", "from torch"
+    )
+    run = subprocess.run([sys.executable, "-c", theirs], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines() == taste.expected[:-1]
 
 
 # --- the runner itself ----------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Random functions: PyTorch's numbers, eager and traced alike, from generators that can be saved."""
+"""Random functions: PyTorch's numbers, eager and traced alike; generators can be saved."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_error(expression: str, error: type[Exception], message: str) -> None:
 
 
 def test_dropout_keeps_what_the_uniform_numbers_say() -> None:
-    """PyTorch's definition, without the other one that its builds with MKL use on some processors."""
+    """PyTorch's definition, not the other one of its builds with MKL on some processors."""
     generator.manual_seed(0)
     kept = public.rand(1000, dtype=dtypes.f64).numpy() < 0.75
     generator.manual_seed(0)
@@ -234,5 +234,5 @@ def test_multinomial_without_replacement_is_a_permutation_of_likely_indices() ->
     weights = create.tensor([0.0, 1.0, 1.0, 8.0])
     firsts = [public.multinomial(weights, 3).tolist() for _ in range(200)]
     assert all(sorted(drawn) == [1, 2, 3] for drawn in firsts)
-    # The heaviest comes first with probability 0.8: 200 draws stay within 5 standard deviations (28) of 160.
+    # The heaviest comes first with probability 0.8: 200 draws give 160, to 5 deviations (28).
     assert abs(sum(drawn[0] == 3 for drawn in firsts) - 160) < 28

@@ -359,7 +359,7 @@ SHAPES: list[tuple[Shape, tuple[int, ...]]] = [
 @pytest.mark.parametrize("size", [1, 2, 70])
 def test_a_symbolic_size_changes_no_bit(shape: Shape, dims: tuple[int, ...], size: int) -> None:
     known = tuple(size if d is B else d for d in shape)
-    x = np.random.default_rng(0).standard_normal([int(d) for d in known]).astype(np.float32)  # type: ignore[arg-type]
+    x = np.random.default_rng(0).standard_normal([int(d) for d in known]).astype(np.float32)
 
     def run(dims_of_x: Shape) -> Array:
         value = graph_input(0, Aval(dtypes.f32, dims_of_x))
@@ -386,15 +386,16 @@ def test_a_reshape_changes_no_bit() -> None:
 
 
 def value_of(expr: Expr, loops: Sequence[int]) -> int:
-    total = int(expr.offset)  # type: ignore[arg-type]  # known sizes only
+    total = int(expr.offset)
     for atom, coefficient in expr.terms:
         if isinstance(atom, int):
             number = loops[atom]
         else:
             assert isinstance(atom, Quotient | Remainder)
             inner = value_of(atom.expr, loops)
-            number = inner // atom.by if isinstance(atom, Quotient) else inner % atom.by  # type: ignore[assignment,operator]
-        total += number * int(coefficient)  # type: ignore[arg-type]
+            by = int(atom.by)
+            number = inner // by if isinstance(atom, Quotient) else inner % by
+        total += number * int(coefficient)
     return total
 
 
@@ -467,7 +468,7 @@ def _flipped(data: st.DataObject, x: Value) -> Value:
 
 
 def _sliced(data: st.DataObject, x: Value) -> Value:
-    start = tuple(data.draw(st.integers(0, int(d) - 1)) for d in x.aval.shape)  # type: ignore[arg-type]
+    start = tuple(data.draw(st.integers(0, int(d) - 1)) for d in x.aval.shape)
     step = tuple(data.draw(st.integers(1, 2)) for _ in start)
     return get("slice")(x, start=start, stop=x.aval.shape, step=step)
 
@@ -480,6 +481,6 @@ def _spread(data: st.DataObject, x: Value) -> Value:
 
 
 def _reshaped(data: st.DataObject, x: Value) -> Value:
-    size = int(x.aval.size)  # type: ignore[arg-type]
+    size = int(x.aval.size)
     first = data.draw(st.sampled_from([d for d in range(1, size + 1) if size % d == 0]))
     return get("reshape")(x, shape=(first, size // first))

@@ -37,11 +37,11 @@ class Record:
         operands: shape of each operand; "B" stands for the first dimension under test.
         expect: the value, by NumPy or plain Python, from arrays (and the size of B).
         params: parameters, given the dimension B.
-        kinds: what each operand holds: "f" floats, "p" positive floats, "i" small integers, "b" bools, "x" positions
-            below 4, "s" a generator's state, "d" well-conditioned matrices.
+        kinds: what each operand holds: "f" floats, "p" positive floats, "i" small integers, "b"
+            bools, "x" positions below 4, "s" a generator's state, "d" well-conditioned matrices.
         smooth: whether its gradient can be checked by differences.
-        ulps: how far the compiled result may be from the evaluated one: the sum of both functions' stated bounds;
-            0 where both must round once, the same way.
+        ulps: how far the compiled result may be from the evaluated one: the sum of both functions'
+            stated bounds; 0 where both must round once, the same way.
         terms: products or sums of this many terms may differ by `terms` roundings in addition.
         fixed: B cannot be 0 or unnamed for this primitive; sizes tried instead.
     """

@@ -155,7 +155,7 @@ def test_a_program_without_kernels_says_so() -> None:
 def test_kernels_are_loop_ir_with_costs() -> None:
     (kernel,) = layer().kernels()
     assert "tanh" in kernel.name
-    assert str(kernel.bytes_moved) == "B*128+64"
+    assert str(kernel.bytes_moved) == "B*64+64"
     assert kernel.symbols == ("B",)
 
 
@@ -219,7 +219,7 @@ def test_json_of_schedules_is_structured() -> None:
     assert program["steps"][0]["rows"] == "B"
     assert program["buffers"][0]["shape"] == ["B", 8]
     assert program["steps"][1]["kernel"] == kernels["kernels"][0]["name"]
-    assert kernels["kernels"][0]["bytes"] == "B*128+64"
+    assert kernels["kernels"][0]["bytes"] == "B*64+64"
     assert kernels["kernels"][0]["text"] == layer().text("kernel")
 
 

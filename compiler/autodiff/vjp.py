@@ -1,7 +1,8 @@
 """Reverse-mode differentiation of a graph: one loop over VJP rules, backwards.
 
-Source of the method: Baydin et al., Automatic Differentiation in Machine Learning: a Survey, JMLR 18 (2018), 3.2.
-The result is ordinary graph values: optimised, printed and differentiated again like any other.
+Source of the method: Baydin et al., Automatic Differentiation in Machine Learning: a Survey, JMLR
+18 (2018), 3.2. The result is ordinary graph values: optimised, printed and differentiated again
+like any other.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ def cotangents(
 
     Args:
         outputs: the cotangent of each differentiated value.
-        inputs: the values to differentiate with respect to; an input that no output depends on is left out of the
-            result, since its cotangent is zero.
+        inputs: the values to differentiate with respect to; an input that no output depends on is
+            left out of the result, since its cotangent is zero.
         stop: values that count as constant: nothing flows through them.
     """
     totals: dict[Value, Value] = dict(outputs)
@@ -62,16 +63,17 @@ def _pull_back(node: Node, totals: Mapping[Value, Value]) -> Sequence[Value | No
 def backward_graph(graph: Graph, wrt: Sequence[Value]) -> tuple[Graph, tuple[Value, ...]]:
     """The backward half of `graph`: from residuals and the outputs' cotangents to the inputs' cotangents.
 
-    Every value of the forward graph that the backward half reads becomes an input of it, so nothing of the forward
-    pass is computed again.
+    Every value of the forward graph that the backward half reads becomes an input of it, so nothing
+    of the forward pass is computed again.
 
     Args:
         graph: the forward graph; its floating outputs are differentiated.
         wrt: the values of the graph to differentiate with respect to, inputs or not.
 
     Returns:
-        The backward graph, whose inputs are the residuals followed by one cotangent for each output, and the
-        residuals as values of `graph`.  A value that no output depends on gets zeros.
+        The backward graph, whose inputs are the residuals followed by one cotangent for each
+        output, and the residuals as values of `graph`.  A value that no output depends on gets
+        zeros.
     """
     for value in wrt:
         if not value.aval.dtype.is_floating_point:

@@ -17,6 +17,8 @@ SIGNATURES = {
     "solve": "ppppiii",
     "uniform": "pppi",
     "normal": "pppi",
+    "uniform_between": "pppiff",
+    "normal_scaled": "pppiff",
     "integers": "pppiii",
     "bernoulli": "pppif",
 }
@@ -65,13 +67,7 @@ def _random_function(function: str, dtype: DType) -> NativeFunction:
     from . import random
 
     module = ir.Module(name=function)
-    emitters = {
-        "uniform": lambda: random.emit_uniform(module, dtype),
-        "normal": lambda: random.emit_normal(module, dtype),
-        "integers": lambda: random.emit_integers(module),
-        "bernoulli": lambda: random.emit_bernoulli(module),
-    }
-    inner = emitters[function]()
+    inner = random.emit_generator(function, module, dtype)
     wrapper = ir.Function(module, inner.function_type, f"draw_{function}")
     builder = ir.IRBuilder(wrapper.append_basic_block("entry"))
     state, out, new_state, *rest = wrapper.args

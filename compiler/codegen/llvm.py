@@ -26,16 +26,6 @@ from .llvm_values import F64, I1, I8, I32, I64, POINTER, VOID, constant, index, 
 from .spec import ProgramSpec, layout_of
 
 ENTRY = "taut_program"
-_GENERATORS = (
-    "uniform",
-    "normal",
-    "uniform_between",
-    "normal_scaled",
-    "integers",
-    "bernoulli",
-)
-
-
 def emit_llvm(program: Program, target: Target) -> ProgramSpec:
     """The program as LLVM IR for one kind of machine.
 
@@ -165,19 +155,11 @@ class _ProgramEmitter:
             name = f"taut_solve_{step.dtype.name}"
             self._builder.call(self._extern(name, [a.type for a in arguments]), arguments)
         else:
-            generator = self._generator(step)
+            from . import random  # here, since few programs draw
+
+            generator = random.emit_generator(step.function, self._module, step.dtype)
             state, out, new_state = pointers
             self._builder.call(generator, [state, new_state, out, *numbers])
-
-    def _generator(self, step: RunCall) -> ir.Function:
-        if step.function not in _GENERATORS:
-            raise CompileError(f"the LLVM back end has no function called {step.function}")
-        from . import random  # here, since few programs draw
-
-        emit = getattr(random, f"emit_{step.function}")
-        takes_dtype = step.function not in ("integers", "bernoulli")
-        generator: ir.Function = emit(self._module, *[step.dtype] * takes_dtype)
-        return generator
 
     def _extern(self, name: str, types: list[ir.Type]) -> ir.Function:
         if name not in self._module.globals:

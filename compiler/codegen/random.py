@@ -369,3 +369,23 @@ def _permutation(module: ir.Module) -> ir.Function:
         _in_chunks(b, state, b.sub(count, i64(1)), 1, swap)
 
     return define(module, "taut_permutation_core", [PTR, PTR, I64], emit)
+
+
+def emit_generator(name: str, module: ir.Module, dtype: DType) -> ir.Function:
+    """The generator of a primitive, in the order (state, new state, out, count, numbers...).
+
+    Raises:
+        CompileError: no primitive of this name draws, or not in this dtype.
+    """
+    typed = {
+        "uniform": emit_uniform,
+        "normal": emit_normal,
+        "uniform_between": emit_uniform_between,
+        "normal_scaled": emit_normal_scaled,
+    }
+    untyped = {"integers": emit_integers, "bernoulli": emit_bernoulli}
+    if name in typed:
+        return typed[name](module, dtype)
+    if name in untyped:
+        return untyped[name](module)
+    raise CompileError(f"no random generator is called {name}")

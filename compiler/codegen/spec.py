@@ -1,9 +1,9 @@
 """`ProgramSpec`: the one thing that the runtime needs to link and call a program.
 
-A program is one function of one argument, the address of its table of 64-bit words, and it returns 0 or the number of
-the check that failed (from 1).  The table holds, in this order: a counter that every call increments; the address of
-each input; the address of each output that is not donated an input's memory; the address of each arena slot; the value
-of each symbolic size.
+A program is one function of one argument, the address of its table of 64-bit words, and it returns
+0 or the number of the check that failed (from 1).  The table holds, in this order: a counter that
+every call increments; the address of each input; the address of each output that is not donated an
+input's memory; the address of each arena slot; the value of each symbolic size.
 """
 
 from __future__ import annotations

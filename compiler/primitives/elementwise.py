@@ -1,7 +1,8 @@
 """Elementwise primitives: one scalar program applied to every element.
 
-Operands have one shape and, but for `select`'s condition, one dtype: the front end inserts the broadcasts and casts
-that PyTorch implies.  Each VJP rule reads as the derivative does in a textbook.
+Operands have one shape and, but for `select`'s condition, one dtype: the front end inserts the
+broadcasts and casts that PyTorch implies.  Each VJP rule reads as the derivative does in a
+textbook.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def _number(float_op: str, int_op: str) -> dict[str, str]:
     return {"float": float_op, "int": int_op, "uint": int_op}
 
 
-# --- arithmetic ---------------------------------------------------------------------------------------------------
+# --- arithmetic -----------------------------------------------------------------------------------
 
 neg = _unary(
     "neg",
@@ -241,7 +242,7 @@ fma = _elementwise(
     "x * y + z, rounded once",
 )
 
-# --- rounding -----------------------------------------------------------------------------------------------------
+# --- rounding -------------------------------------------------------------------------------------
 
 floor = _unary(
     "floor",
@@ -276,7 +277,7 @@ round_ = _unary(
     "x rounded to the nearest integer, ties to even",
 )
 
-# --- functions ----------------------------------------------------------------------------------------------------
+# --- functions ------------------------------------------------------------------------------------
 
 exp = _unary(
     "exp",
@@ -379,7 +380,7 @@ erf = _unary(
     "error function, 2/sqrt(pi) * integral of exp(-t*t) from 0 to x",
 )
 
-# --- comparison and logic -----------------------------------------------------------------------------------------
+# --- comparison and logic -------------------------------------------------------------------------
 
 
 def _comparison(name: str, symbol: str, reference: Any) -> Primitive:

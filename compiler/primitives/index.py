@@ -1,8 +1,8 @@
 """Indexing by tensors: rows of the first dimension, read or written at positions that are data.
 
-Every form of PyTorch's tensor indexing is composed of these: several index tensors become one over a flattened
-operand.  Positions are taken as they are (a negative or too large one is undefined): the front end wraps negative
-positions and adds the bounds check.
+Every form of PyTorch's tensor indexing is composed of these: several index tensors become one over
+a flattened operand.  Positions are taken as they are (a negative or too large one is undefined):
+the front end wraps negative positions and adds the bounds check.
 """
 
 from __future__ import annotations

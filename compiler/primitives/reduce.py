@@ -57,7 +57,8 @@ def _reduction(
 def _is_column(x: Array, dims: Dims) -> bool:
     """Whether one dimension is reduced, past which all sizes are 1: NumPy would add it in pairs.
 
-    Along any dimension but the last, elements are combined in order; NumPy does the same, except here.
+    Along any dimension but the last, elements are combined in order; NumPy does the same, except
+    here.
     """
     return len(dims) == 1 and dims[0] < x.ndim - 1 and x.shape[dims[0]] > 7 and (
         all(size == 1 for size in x.shape[dims[0] + 1 :])

@@ -216,7 +216,7 @@ class Builder:
         if node.prim.name == "argmax":
             return self._constant(0, dtype)
         register = self._register(self._resolve(operand, flat))
-        if node.prim.name == "reduce_sum" and node.params["dims"]:
+        if node.prim.name == "reduce_sum":
             zero = self._constant(0.0 if dtype.is_floating_point else 0, dtype)
             return self._compute("add", (register, zero), dtype, dtype)
         return register

@@ -1,7 +1,7 @@
 """`interpret`: what a program means, run slowly in NumPy, for tests of schedules and back ends.
 
 All outer points of a kernel go in lockstep, one array operation for each instruction, or, with
-`points` given, one after the other in that order, which any legal kernel permits.  Fresh memory
+`points` given, some after the others, which any legal kernel permits.  Fresh memory
 holds garbage, slots of the arena are shared as the program says, and reductions combine in the
 order that kernels promise.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,19 +27,21 @@ from .program import MatrixView, Program, RunCall, RunCheck, RunCopy, RunKernel,
 Array = npt.NDArray[Any]
 REDUCTION_LANES = 64
 GARBAGE = 0xA5
+Points: TypeAlias = Callable[[int], Sequence[Sequence[int]]]
 
 
 def interpret(
     program: Program,
     inputs: Sequence[Array],
-    points: Callable[[int], Sequence[int]] | None = None,
+    points: Points | None = None,
 ) -> list[Array]:
     """The outputs of a program on arrays; donated inputs are copied first, not overwritten.
 
     Args:
         program: any scheduled program.
         inputs: arrays of the types of `program.inputs`.
-        points: for a number of outer points the order to run them in; None runs them in lockstep.
+        points: for a number of outer points which to run together, one group after the other; None
+            runs all together.
 
     Raises:
         CheckFailed: a check does not hold.
@@ -82,9 +84,7 @@ class _Memory:
         return [array.reshape([self.size(d) for d in aval.shape]) for aval, array in flat]
 
 
-def _run(
-    step: Step, program: Program, memory: _Memory, points: Callable[[int], Sequence[int]] | None
-) -> None:
+def _run(step: Step, program: Program, memory: _Memory, points: Points | None) -> None:
     match step:
         case RunKernel():
             run_kernel(step.kernel, [memory.buffers[b] for b in step.buffers], memory.sizes, points)
@@ -148,14 +148,14 @@ def run_kernel(
     kernel: Kernel,
     buffers: Sequence[Array],
     sizes: Mapping[str, int],
-    points: Callable[[int], Sequence[int]] | None = None,
+    points: Points | None = None,
 ) -> None:
     """Runs one kernel on flat arrays."""
     extents = [evaluate_dim(e, sizes) for e in kernel.extents]
     count = math.prod(extents)
-    chunks = [np.arange(count)] if points is None else [np.array([p]) for p in points(count)]
-    for chunk in chunks if count else []:
-        loops = np.unravel_index(chunk, extents) if extents else ()
+    chunks: Sequence[Any] = [np.arange(count)] if points is None else points(count)
+    for chunk in chunks if count else ():
+        loops = np.unravel_index(np.asarray(chunk), extents) if extents else ()
         _Points(kernel, buffers, sizes, [np.asarray(i)[:, None] for i in loops], len(chunk)).run()
 
 

@@ -25,6 +25,9 @@ class SourceView(NamedTuple):
 def matrix_view(value: Value) -> SourceView | WhyNot:
     """How a matrix product can read its operand `value` in place."""
     shape = value.aval.shape
+    if not is_movement(value.node) and not is_literal(value.node):
+        rows, columns = shape[-2:]
+        return SourceView(value, 0, columns, rows * columns, False)
     flat = flatten([loop(axis) for axis in range(len(shape))], shape)
     while is_movement(value.node):
         flat = through(value.node, flat, shape)

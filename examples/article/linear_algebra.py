@@ -1,4 +1,4 @@
-"""What the article names without code (section 3.2): matrix product, inverse, and "division" of matrices as a solve."""
+"""What the article names without code (3.2): matrix product, inverse, and "division" as a solve."""
 
 import taut as torch
 

@@ -1,6 +1,7 @@
 """A network of two linear layers, trained as the article prints it (4.3).
 
-The program never sets the gradients back to zero, so they accumulate: see `network_zero_grad.py` for the usual loop.
+The program never sets the gradients back to zero, so they accumulate: `network_compiled.py` has the
+usual loop.
 """
 
 import taut as torch

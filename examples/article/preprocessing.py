@@ -1,4 +1,4 @@
-"""What the article names without code (section 5): data normalised and standardised, a model trained and evaluated."""
+"""What the article names without code (5): preprocessing, a model trained and evaluated."""
 
 import taut as torch
 import taut.nn as nn

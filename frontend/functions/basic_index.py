@@ -10,7 +10,7 @@ from ...compiler import dtypes
 from ...compiler.aval import Dim, SymDim
 from ...compiler.primitives import movement as M
 from ..context import current
-from ..core import TensorBase, from_array, shape_of
+from ..core import TensorBase, ViewStep, from_array, make_tensor, shape_of
 from ..create import as_tensor
 from ..frames import place
 from ..tape import apply_view
@@ -163,8 +163,29 @@ def _bound(bound: Any, size: Dim) -> Dim:
 
 
 def _view(input: Tensor, state: _Basic) -> Tensor:
-    start, stop, step = (tuple(w[i] for w in state.window) for i in range(3))
-    view = apply_view(M.slice_, input, start=start, stop=stop, step=step)
-    if state.shown != list(shape_of(view)):
-        view = apply_view(M.reshape, view, shape=tuple(state.shown))
+    start, stop, step = (tuple([w[i] for w in state.window]) for i in range(3))
+    window = {"start": start, "stop": stop, "step": step}
+    shape = tuple(state.shown)
+    mode = current()
+    if mode.trace is None and not (mode.grad and input._requires_grad):
+        return _untaped_view(input, window, shape)
+    view = apply_view(M.slice_, input, **window)
+    if shape != shape_of(view):
+        view = apply_view(M.reshape, view, shape=shape)
     return named(view, state.label or "Alias")
+
+
+def _untaped_view(input: Tensor, window: dict[str, Any], shape: tuple[Any, ...]) -> Tensor:
+    """The view by one step of NumPy's where nothing is recorded: rows are read often."""
+    array = input.array
+    assert array is not None
+    part = array[tuple(map(slice, *window.values()))]
+    steps: tuple[ViewStep, ...] = (*input.steps, (M.slice_, window))
+    if part.shape != shape:
+        part = part.reshape(shape)
+        steps = (*steps, (M.reshape, {"shape": shape}))
+    view = make_tensor(
+        input.storage, part, None, steps, input if input.base is None else input.base
+    )
+    view.history = view.base.history  # type: ignore[union-attr]  # given above
+    return view

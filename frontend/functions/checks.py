@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...compiler.aval import Dim, SymDim
-from ...compiler.primitive import Primitive
 from ...compiler.primitives import reduce as R
 from ..context import current
 from ..frames import place
@@ -28,7 +27,8 @@ def check_all(condition: Tensor, error: Exception) -> None:
         if not condition.array.all():
             raise error
         return
-    holds = _over_all(R.reduce_min, condition)
+    whole = tuple(range(condition.ndim))
+    holds = apply(R.reduce_min, condition, dims=whole) if whole else condition
     trace.check(trace.read(holds), f"{type(error).__name__}: {error}{place()}")
 
 
@@ -48,11 +48,8 @@ def check_range(index: Tensor, low: Dim, high: Dim, error: type[Exception], text
         if offender is not None:
             raise error(text.format(index=offender))
         return
-    inside = logical_and(
-        le(size_operand(low), _over_all(R.reduce_min, index)),
-        lt(_over_all(R.reduce_max, index), size_operand(high)),
-    )
-    check_all(inside, error(text.format(index="of the running program")))
+    inside = logical_and(le(size_operand(low), index), lt(index, size_operand(high)))
+    check_all(inside, error(text.replace("{index} ", "")))
 
 
 def _offender(index: Tensor, low: Dim, high: Dim) -> int | None:
@@ -61,11 +58,6 @@ def _offender(index: Tensor, low: Dim, high: Dim) -> int | None:
     if not array.size or (array.min() >= low and array.max() < high):
         return None
     return int(array[(array < low) | (array >= high)].flat[0])
-
-
-def _over_all(reduction: Primitive, x: Tensor) -> Tensor:
-    dims = tuple(range(x.ndim))
-    return apply(reduction, x, dims=dims) if dims else x
 
 
 def check_size(size: Dim, least: Dim, text: str) -> None:

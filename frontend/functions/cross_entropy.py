@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ...compiler import dtypes
 from ...compiler.primitives import index as I
 from ...compiler.primitives import reduce as R
+from ..context import current
 from ..core import shape_of
 from ..frames import place
 from ..tape import apply
@@ -19,7 +20,7 @@ from .elementwise import neg
 from .labels import named
 from .logic import chosen, ne
 from .pick import picked
-from .reduce import reduced, sum
+from .reduce import mean_over, reduced, sum
 from .reductions import require_reduction
 from .shape import reshape
 from .sizes import count_of
@@ -92,17 +93,20 @@ def nll_loss(
     losses = neg(picked(input, target, axis))
     if weight is not None:
         losses = mul(losses, factors)
-    elif ignore_index >= 0:
+    elif factors is not None and ignore_index >= 0:
         losses = chosen(ne(target, ignore_index), losses, 0.0)
     label = "NllLoss2D" if input.ndim > 2 else "NllLoss"
     return named(_collected(losses, factors, reduction), label)
 
 
-def _collected(losses: Tensor, factors: Tensor, reduction: str) -> Tensor:
+def _collected(losses: Tensor, factors: Tensor | None, reduction: str) -> Tensor:
     if reduction == "none":
         return losses
-    total = sum(losses)
-    return total if reduction == "sum" else div(total, sum(factors))
+    if reduction == "sum":
+        return sum(losses)
+    if factors is None:
+        return mean_over(losses, tuple(range(losses.ndim)))
+    return div(sum(losses), sum(factors))
 
 
 def _fitting(input: Tensor, target: Tensor) -> Tensor:
@@ -132,9 +136,14 @@ def _fitting(input: Tensor, target: Tensor) -> Tensor:
     )
 
 
-def _factors(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> Tensor:
-    """How much each target counts: its class's weight, 0 if ignored."""
+def _factors(
+    input: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int
+) -> Tensor | None:
+    """How much each target counts: its class's weight, 0 if ignored; None if each counts 1."""
     classes = shape_of(input)[_class_dim(input)]
+    if weight is None and _all_count(target, ignore_index):
+        check_range(target, 0, classes, IndexError, "Target {index} is out of bounds.")
+        return None
     counted = ne(target, ignore_index)
     known = chosen(counted, target, 0)
     check_range(known, 0, classes, IndexError, "Target {index} is out of bounds.")
@@ -152,6 +161,11 @@ def _factors(input: Tensor, target: Tensor, weight: Tensor | None, ignore_index:
             f"{LEGACY_NAMES[weight.dtype.long_name]}"
         )
     return chosen(counted, apply(I.take, weight.detach(), known), 0.0)
+
+
+def _all_count(target: Tensor, ignore_index: int) -> bool:
+    """Whether no target is ignored, as far as is known now."""
+    return current().trace is None and bool((target.array != ignore_index).all())  # type: ignore[union-attr]  # an array
 
 
 def _along_classes(weight: Tensor, input: Tensor) -> Tensor:

@@ -192,6 +192,31 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     return TopK(_taken(input, indices, axis, "Topk"), indices)
 
 
+def unique(
+    input: Tensor,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
+) -> Any:
+    """The distinct elements in order (or slices along `dim`).
+
+    Returns:
+        A tensor, or with flags a tuple: also where each element went, how often each occurs.
+
+    Raises:
+        UntraceableError: in a trace: the result's size is data.
+    """
+    array = input._memory("unique()")
+    axis = None if dim is None else wrap_dim(dim, array.ndim)
+    values, inverse, counts = np.unique(
+        array, return_inverse=True, return_counts=True, axis=axis, equal_nan=False
+    )
+    found = [(values, True), (inverse, return_inverse), (counts, return_counts)]
+    wanted = tuple(from_array(part) for part, asked in found if asked)
+    return wanted if len(wanted) > 1 else wanted[0]
+
+
 def _taken(input: Tensor, indices: Tensor, dim: int, label: str) -> Tensor:
     from .gather import gather
 

@@ -14,7 +14,7 @@ from .dtype_names import LEGACY_NAMES
 from .elementwise import abs, exp, log
 from .labels import named
 from .logic import chosen, eq, le, logical_and, lt
-from .reduce import mean, sum
+from .reduce import mean, mean_over, sum
 from .reductions import require_reduction
 from .sizes import size_operand
 
@@ -38,7 +38,9 @@ def _collected(losses: Tensor, reduction: str) -> Tensor:
     """Elementwise losses as they are, added up, or averaged."""
     if reduction == "none":
         return losses
-    return mean(losses) if reduction == "mean" else sum(losses)
+    if reduction == "sum":
+        return sum(losses)
+    return mean_over(losses, tuple(range(losses.ndim)))
 
 
 def _warn_of_broadcast(input: Tensor, target: Tensor) -> None:
@@ -72,7 +74,8 @@ def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """|input - target|."""
     require_reduction(reduction)
     _warn_of_broadcast(input, target)
-    return _collected(abs(sub(input, target)), reduction)
+    losses = abs(sub(input, target))
+    return mean(losses) if reduction == "mean" else _collected(losses, reduction)
 
 
 def smooth_l1_loss(
@@ -186,7 +189,8 @@ def kl_div(
         total = sum(_divergence(input, target, log_target))
         return div(total, size_operand(shape_of(input)[0])) if input.ndim else total
     require_reduction(reduction)
-    return _collected(_divergence(input, target, log_target), reduction)
+    losses = _divergence(input, target, log_target)
+    return mean(losses) if reduction == "mean" else _collected(losses, reduction)
 
 
 def _divergence(input: Tensor, target: Tensor, log_target: bool) -> Tensor:

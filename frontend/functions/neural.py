@@ -21,7 +21,7 @@ from .dropout import dropout
 from .dtype_names import LEGACY_NAMES
 from .labels import named
 from .logic import chosen, eq
-from .normalization import cosine_similarity, layer_norm, normalize, rms_norm
+from .normalization import cosine_similarity, group_norm, layer_norm, normalize, rms_norm
 from .operands import require_tensor
 from .padding import pad
 from .products import matmul, require_alike
@@ -34,6 +34,7 @@ __all__ = [
     "cosine_similarity",
     "dropout",
     "embedding",
+    "group_norm",
     "layer_norm",
     "linear",
     "normalize",

@@ -15,6 +15,7 @@ from .elementwise import rsqrt
 from .labels import named
 from .norms import vector_norm
 from .reduce import mean_over, spread, sum
+from .shape import reshape
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -35,10 +36,7 @@ def layer_norm(
     if not input.dtype.is_floating_point:
         name = LEGACY_NAMES[input.dtype.long_name]
         raise NotImplementedError(f"\"LayerNormKernelImpl\" not implemented for '{name}'")
-    mean = mean_over(input, dims)
-    centred = sub(input, spread(mean, input, dims))
-    variance = mean_over(mul(centred, centred), dims)
-    result = mul(centred, spread(rsqrt(add(variance, eps)), input, dims))
+    result = _standardised(input, dims, eps)
     if weight is not None:
         result = mul(result, weight)
     if bias is not None:
@@ -94,6 +92,41 @@ def rms_norm(
     square = mean_over(mul(input, input), dims)
     result = mul(input, spread(rsqrt(add(square, small)), input, dims))
     return mul(result, weight) if weight is not None else result
+
+
+def group_norm(
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Groups of channels (dimension 1) brought to mean 0 and variance 1, times weight plus bias.
+
+    Source: Wu, He, Group Normalization, arXiv 1803.08494.
+    """
+    batch, channels, *rest = shape_of(input)
+    if channels % num_groups:
+        raise RuntimeError(
+            "Expected number of channels in input to be divisible by num_groups, but got input of "
+            f"shape {list(shape_of(input))} and num_groups={num_groups}{place()}"
+        )
+    groups = reshape(input, (batch, num_groups, channels // num_groups, *rest))
+    dims = tuple(range(2, groups.ndim))
+    result = reshape(_standardised(groups, dims, eps), shape_of(input))
+    factors = (channels, *(1,) * len(rest))
+    if weight is not None:
+        result = mul(result, reshape(weight, factors))
+    if bias is not None:
+        result = add(result, reshape(bias, factors))
+    return named(result, "NativeGroupNorm")
+
+
+def _standardised(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
+    """Mean 0 and variance 1 over `dims`."""
+    centred = sub(x, spread(mean_over(x, dims), x, dims))
+    variance = mean_over(mul(centred, centred), dims)
+    return mul(centred, spread(rsqrt(add(variance, eps)), x, dims))
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:

@@ -74,13 +74,22 @@ def same_arrays(x: Any, y: Any) -> bool:
     return a is not None and b is not None and a.dtype == b.dtype and a.shape == b.shape
 
 
+def is_number_beside(x: Any, y: Any) -> bool:
+    """Whether a Python number meets an array of floats, whose dtype it takes."""
+    if not isinstance(y, (int, float)) or not isinstance(x, TensorBase):
+        return False
+    return x.array is not None and x.array.dtype.kind == "f"
+
+
 def binary(primitive: Primitive, name: str) -> BinaryFunction:
     """The function of two operands that a primitive becomes by promotion and broadcasting."""
 
     def function(input: Any, other: Any) -> Tensor:
-        if not same_arrays(input, other):
-            input, other = together(*operands(name, input, other))
-        return apply(primitive, input, other)
+        if same_arrays(input, other):
+            return apply(primitive, input, other)
+        if is_number_beside(input, other):
+            return apply(primitive, input, float(other))
+        return apply(primitive, *together(*operands(name, input, other)))
 
     return described(function, name, f"{primitive.doc}, elementwise with broadcasting.")  # type: ignore[no-any-return]  # the function itself
 

@@ -55,7 +55,7 @@ from .elementwise import (
     tanh,
     trunc,
 )
-from .extremes import amax, amin, aminmax, argmax, argmin, argsort, max, min, sort, topk
+from .extremes import amax, amin, aminmax, argmax, argmin, argsort, max, min, sort, topk, unique
 from .gather import (
     argwhere,
     gather,
@@ -114,7 +114,7 @@ from .logic import (
     where,
 )
 from .loss import binary_cross_entropy_with_logits, kl_div
-from .neural import cosine_similarity, dropout, embedding, layer_norm, rms_norm
+from .neural import cosine_similarity, dropout, embedding, group_norm, layer_norm, rms_norm
 from .norms import tensor_norm as norm
 from .products import addmm, addmv, baddbmm, bmm, dot, inner, matmul, mm, mv, outer, tensordot
 from .random import (
@@ -247,6 +247,7 @@ __all__ = [
     "ger",
     "greater",
     "greater_equal",
+    "group_norm",
     "gt",
     "hardshrink",
     "hstack",
@@ -367,6 +368,7 @@ __all__ = [
     "trunc",
     "unbind",
     "unflatten",
+    "unique",
     "unsqueeze",
     "var",
     "var_mean",

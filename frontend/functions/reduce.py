@@ -10,6 +10,7 @@ from ...compiler import dtypes
 from ...compiler.aval import size_of
 from ...compiler.dtypes import DType
 from ...compiler.primitive import Primitive
+from ...compiler.primitives import elementwise as E
 from ...compiler.primitives import movement as M
 from ...compiler.primitives import reduce as R
 from ..core import shape_of
@@ -129,7 +130,11 @@ def mean(
 
 def mean_over(x: Tensor, dims: Dims, keepdim: bool = False) -> Tensor:
     """The mean of floats over `dims`."""
-    return div(reduced(R.reduce_sum, x, dims, keepdim), reduced_count(x, dims))
+    total = reduced(R.reduce_sum, x, dims, keepdim)
+    count = reduced_count(x, dims)
+    if isinstance(count, int):
+        return total if count == 1 else apply(E.div, total, float(count))
+    return div(total, count)
 
 
 def _quantifier(name: str, primitive: Primitive, doc: str) -> Any:
