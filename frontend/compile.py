@@ -7,7 +7,6 @@ line; nothing falls back silently.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 from collections.abc import Callable, Sequence
@@ -356,6 +355,8 @@ def compile(
 def _backend(name: str) -> str:
     if name in BACKENDS:
         return BACKENDS[name]
+    import difflib  # here, since it is only needed to say this
+
     near = difflib.get_close_matches(str(name), BACKENDS, 1)
     hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(BACKENDS)}"
     raise ValueError(f"unknown backend {name!r}{hint}")

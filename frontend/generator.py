@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,7 +52,7 @@ class Generator:
 
     def seed(self) -> int:
         """Starts a stream that nobody can foresee; returns its seed."""
-        chosen = secrets.randbits(64)
+        chosen = int.from_bytes(os.urandom(8))
         self.manual_seed(chosen)
         return chosen
 
@@ -94,7 +94,7 @@ class Generator:
 def _unforeseen() -> Generator:
     """A generator that starts anywhere, its state not made before it is used."""
     generator = Generator()
-    generator._first_seed = secrets.randbits(64)
+    generator._first_seed = int.from_bytes(os.urandom(8))
     return generator
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,9 @@ from ..compiler.aval import Aval, evaluate_dim
 from ..compiler.codegen.spec import ProgramSpec
 from ..compiler.errors import CheckFailed, IRError
 from ..compiler.ir import bind_sizes, solve_sizes
-from .native import Code
+
+if TYPE_CHECKING:
+    from .native import Code
 
 Array = npt.NDArray[Any]
 
