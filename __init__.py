@@ -10,6 +10,7 @@ if __name__ == "taut":
     from . import linalg as linalg
     from . import nn as nn
     from . import optim as optim
-    from .compiler import VERSION as __version__
-    from .frontend.api import *
+    from .frontend.api import *  # noqa: F403  # __all__ says which
     from .frontend.api import __all__ as __all__
+
+    __version__ = compiler.VERSION

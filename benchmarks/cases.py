@@ -1,12 +1,13 @@
-"""The cases: one program for each peer, from the same numbers.  A case returns a step that can be called again and again.
+"""The cases: one program for each peer, from the same numbers.
 
-A step returns a float (the loss, or a checksum of the result), by which the peers' answers are
-compared.
+A case returns a step that can be called again and again.  A step returns a float (the loss, or a
+checksum of the result), by which the peers' answers are compared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def _trained(peer: str, sizes: tuple[int, ...], batch: int, activation: str, ada
         return _trained_jax(sizes, batch, activation, adam)
     torch, nn, optim = frameworks(peer)
     layers: list[Any] = []
-    for number, (rows, columns) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for number, (rows, columns) in enumerate(pairwise(sizes)):
         linear = nn.Linear(rows, columns)
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(numbers(columns, rows, seed=number) / rows**0.5))
@@ -75,7 +76,7 @@ def _trained_jax(sizes: tuple[int, ...], batch: int, activation: str, adam: bool
 
     weights = [
         (jnp.asarray(numbers(c, r, seed=i) / r**0.5), jnp.zeros(c, jnp.float32))
-        for i, (r, c) in enumerate(zip(sizes, sizes[1:], strict=False))
+        for i, (r, c) in enumerate(pairwise(sizes))
     ]
     shape = (batch,) if batch else ()
     x = jnp.asarray(numbers(*shape, sizes[0], seed=100))
@@ -95,7 +96,6 @@ def _trained_jax(sizes: tuple[int, ...], batch: int, activation: str, adam: bool
         zeros = tree(jnp.zeros_like, weights)
         state = [weights, zeros, zeros, jnp.zeros((), jnp.float32)]
 
-    @jax.jit
     def step(state: Any, x: Any, y: Any) -> Any:
         loss, grads = jax.value_and_grad(loss_of)(state[0], x, y)
         if not adam:
@@ -111,9 +111,11 @@ def _trained_jax(sizes: tuple[int, ...], batch: int, activation: str, adam: bool
 
         return [tree(update, params, m, v), m, v, t], loss
 
+    compiled_step = jax.jit(step)
+
     def run() -> Any:
         nonlocal state
-        state, loss = step(state, x, y)
+        state, loss = compiled_step(state, x, y)
         return loss
 
     return run

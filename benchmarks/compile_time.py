@@ -1,6 +1,7 @@
-"""The first call of the digits step, timed from after `import taut`: from nothing, and from the disk cache.
+"""The first call of the digits step, timed from after `import taut`.
 
-Every sample is a new process; the cache is a folder of this program's own.
+From nothing, and from the disk cache.  Every sample is a new process; the cache is a folder of
+this program's own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Times taut against its peers: answers compared first, processes apart, rounds interleaved, medians and ratios."""
+"""Times taut against its peers.
+
+Answers are compared first; each peer has a process of its own, and rounds are interleaved.  What is
+reported are medians and ratios.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +56,7 @@ class Worker:
 
 
 def work(case: str, peer: str) -> None:
-    """What a worker does: some steps whose results are printed, then a round for each line of input."""
+    """What a worker does: some steps, whose results it prints, then a round for each line read."""
     step = CASES[case](peer)
     print(json.dumps([checksum(step()) for _ in range(CHECKED_STEPS)]), flush=True)
     start = time.perf_counter()
@@ -69,7 +73,7 @@ def work(case: str, peer: str) -> None:
 
 def installed(peer: str) -> bool:
     """Whether the peer can run here."""
-    name = peer.split("-")[0]
+    name = peer.split("-", maxsplit=1)[0]
     return importlib.util.find_spec(name) is not None
 
 

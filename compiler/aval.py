@@ -1,4 +1,4 @@
-"""Abstract values: the dtype and shape of a value that is not yet known, and the sizes shapes are made of.
+"""Abstract values: dtype and shape of a value not yet known, and the sizes shapes are made of.
 
 A dimension (`Dim`) is an int or a `SymDim`: an integer polynomial over named sizes, kept in one
 normal form, so that equal sizes are equal objects: `B*64`, `B+1`, `2*B*S`, `(B+1)//2`.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import reduce
 from typing import NamedTuple, TypeAlias
 
 from .dtypes import DType
@@ -33,9 +32,10 @@ Monomial: TypeAlias = "tuple[Atom, ...]"
 
 @dataclass(frozen=True, slots=True)
 class SymDim:
-    """A size known only when the program runs: a polynomial, as (monomial, coefficient) in fixed order."""
+    """A size known only when the program runs: a polynomial, its terms in a fixed order."""
 
     terms: tuple[tuple[Monomial, int], ...]
+    """Pairs of a monomial and its coefficient."""
 
     def __add__(self, other: Dim) -> Dim:
         return _normal([*self.terms, *_terms(other)])
@@ -68,6 +68,9 @@ class SymDim:
             return _normal([*whole, ((), rest // other)])
         return _normal([*whole, ((FloorDiv(rest, other),), 1)])
 
+    def __rfloordiv__(self, other: int) -> Dim:
+        return _divide(SymDim(_terms(other)), self)
+
     def __mod__(self, other: int) -> Dim:
         return self - (self // other) * other
 
@@ -77,9 +80,15 @@ class SymDim:
     def __bool__(self) -> bool:
         return True
 
+    def __lt__(self, other: object) -> bool:
+        raise TypeError(
+            f"comparing the size {self} with {other} needs its value, which is not known while tracing"
+        )
+
+    __le__ = __gt__ = __ge__ = __lt__
+
     def __str__(self) -> str:
-        text = "+".join(_term_text(m, c) for m, c in self.terms).replace("+-", "-")
-        return text
+        return "+".join(_term_text(m, c) for m, c in self.terms).replace("+-", "-")
 
     __repr__ = __str__
 
@@ -153,19 +162,23 @@ def evaluate_dim(dim: Dim, sizes: Mapping[str, int]) -> int:
         return dim
     total = 0
     for monomial, coefficient in dim.terms:
+        product = coefficient
         for atom in monomial:
-            coefficient *= (
+            product *= (
                 evaluate_dim(atom.numerator, sizes) // atom.denominator
                 if isinstance(atom, FloorDiv)
                 else sizes[atom]
             )
-        total += coefficient
+        total += product
     return total
 
 
 def size_of(shape: Iterable[Dim]) -> Dim:
     """The number of elements of a shape."""
-    return reduce(lambda a, b: a * b, shape, 1)
+    size: Dim = 1
+    for dim in shape:
+        size = size * dim
+    return size
 
 
 _TOKEN = re.compile(r"\s*(\d+|[A-Za-z_]\w*|//|[-+*()])")
@@ -178,7 +191,7 @@ def parse_dim(text: str) -> Dim:
         raise ValueError(f"not a size: {text!r}")
     try:
         value, rest = _parse_sum(tokens)
-    except (IndexError, TypeError, ZeroDivisionError, IRError) as error:
+    except (IndexError, ZeroDivisionError, IRError) as error:
         raise ValueError(f"not a size: {text!r}: {error}") from None
     if rest:
         raise ValueError(f"not a size: {text!r}")
@@ -237,6 +250,7 @@ class Aval:
 
     @property
     def ndim(self) -> int:
+        """Number of dimensions."""
         return len(self.shape)
 
     @property
@@ -251,13 +265,12 @@ class Aval:
 
     @property
     def symbols(self) -> frozenset[str]:
+        """The names that its sizes mention."""
         return frozenset().union(*map(dim_symbols, self.shape))
 
     def with_shape(self, shape: Shape) -> Aval:
+        """The same type with other sizes."""
         return Aval(self.dtype, shape, self.weak)
-
-    def with_dtype(self, dtype: DType) -> Aval:
-        return Aval(dtype, self.shape, self.weak)
 
     def __str__(self) -> str:
         return f"{'~' if self.weak else ''}{self.dtype.name}[{','.join(map(str, self.shape))}]"

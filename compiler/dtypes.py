@@ -32,13 +32,16 @@ class DType:
 
     @property
     def is_floating_point(self) -> bool:
+        """Whether its elements are floats."""
         return self.kind == "float"
 
     @property
     def is_signed(self) -> bool:
+        """Whether its elements can be negative."""
         return self.kind in ("int", "float")
 
     def to_complex(self) -> DType:
+        """The complex dtype of its width; TypeError, since there is none here."""
         raise TypeError("complex dtypes are not implemented")
 
     def __repr__(self) -> str:
@@ -88,8 +91,8 @@ def from_numpy(dtype: np.dtype[np.generic]) -> DType:
 def promote(a: DType, b: DType) -> DType:
     """The smallest dtype that holds both, as PyTorch's `torch.promote_types`.
 
-    A float wins over any integer; u8 with a signed integer goes to the next signed one (u8, i8 ->
-    i16).
+    A float wins over any integer; u8 with a signed integer goes to the next signed one
+    (u8, i8 -> i16).
     """
     if a is b:
         return a

@@ -25,7 +25,7 @@ class CompileError(TautError, RuntimeError):
     """A graph that is well formed but that a back end cannot compile."""
 
 
-class CheckFailed(TautError, RuntimeError):
+class CheckFailed(TautError, RuntimeError):  # noqa: N818  # it reads as what happened
     """A check of a program did not hold; nothing that the caller can see was written."""
 
 

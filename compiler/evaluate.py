@@ -18,7 +18,7 @@ Array = npt.NDArray[Any]
 def interpret(
     graph: Graph, inputs: Sequence[Any], apply: Callable[[Node, list[Any]], Sequence[Any]]
 ) -> Callable[[Value], Any]:
-    """Runs the graph's nodes in order with `apply(node, operands) -> results`; returns the look-up of a value.
+    """Runs the graph's nodes in order, and returns the look-up of a value.
 
     The one loop behind evaluation, differentiation's inlining and every pass that rebuilds a graph.
     """

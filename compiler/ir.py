@@ -33,6 +33,7 @@ class Value:
 
     @property
     def is_input(self) -> bool:
+        """Whether it is an input of a graph rather than computed."""
         return self.node.prim.name == "input"
 
     def __repr__(self) -> str:
@@ -59,12 +60,13 @@ _interned: WeakValueDictionary[tuple[Any, ...], Node] = WeakValueDictionary()
 
 
 def _param_key(value: object) -> object:
-    """Tells apart what `==` does not: 1 and 1.0 and True, 0.0 and -0.0; and finds nan equal to itself."""
+    """Tells apart what `==` does not (1, 1.0 and True; 0.0 and -0.0); nan is equal to itself."""
     if isinstance(value, float):
         return ("float", value.hex())
     if isinstance(value, bool):
         return ("bool", value)
-    if type(value) is tuple and any([type(v) is not int for v in value]):
+    # A list, not a generator: most tuples are short, and every node made comes by here.
+    if type(value) is tuple and any([type(v) is not int for v in value]):  # noqa: C419  # as above
         return tuple([_param_key(v) for v in value])
     return value
 
@@ -85,7 +87,7 @@ def make_node(prim: Primitive, operands: tuple[Value, ...], params: dict[str, An
 
 
 class Loc(NamedTuple):
-    """A place in the user's program; `grad` marks a node that differentiation derived from that line."""
+    """A place in the user's program; `grad` marks what differentiation derived from that line."""
 
     file: str
     line: int
@@ -98,7 +100,7 @@ class Loc(NamedTuple):
 
 @dataclass(frozen=True)
 class Check:
-    """A condition (a bool scalar) that must hold when the program runs, and what to say if it does not."""
+    """A condition (a bool scalar) that must hold when the program runs, and what to say if not."""
 
     condition: Value
     message: str
@@ -227,7 +229,8 @@ def solve_sizes(avals: Sequence[Aval], shapes: Sequence[tuple[int, ...]]) -> dic
             raise IRError(f"the size {min(missing)} is the size of no argument by itself")
         if evaluate_dim(dim, sizes) != size:
             raise IRError(
-                f"argument {position}: expected {avals[position]}, got size {size} in dimension {axis}"
+                f"argument {position}: expected {avals[position]}, got size {size} in dimension "
+                f"{axis}"
             )
     return sizes
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from .errors import IRError
 from .ir import Graph
-from .passes import checks, simplify
+from .passes import checks, layout, simplify
 from .text.lexer import suggestion
 from .verify import verify
 
@@ -41,6 +41,7 @@ class Pass(NamedTuple):
 
 
 PASSES = (
+    Pass("layout", layout.run, "a weight's gradient is written in the order of the weight"),
     Pass(
         "simplify", simplify.run, "what backward and optimiser leave behind costs nothing to skip"
     ),

@@ -33,7 +33,11 @@ class Elementwise:
 
 @dataclass(frozen=True)
 class Reduction:
-    """Combines elements along the `dims` parameter.  `combine` is "add", "mul", "max", "min" or "argmax"."""
+    """Combines elements along the `dims` parameter.
+
+    Attributes:
+        combine: "add", "mul", "max", "min" or "argmax".
+    """
 
     combine: str
 
@@ -72,7 +76,7 @@ class Matmul:
 
 @dataclass(frozen=True)
 class Call:
-    """A native function of the runtime, called on contiguous buffers: LAPACK or a random generator."""
+    """A native function, called on contiguous buffers: LAPACK or a random generator."""
 
     function: str
 
@@ -84,7 +88,7 @@ Cotangents: TypeAlias = "Sequence[Value | None]"
 
 
 def no_gradient(*_: Any, **__: Any) -> Cotangents:
-    """The VJP rule of a primitive that is constant almost everywhere, or whose results are not floats."""
+    """The VJP rule of what is constant almost everywhere, or whose results are not floats."""
     return ()
 
 
@@ -135,11 +139,13 @@ class Primitive:
         return make_node(self, operands, params).results[0]
 
     def require_vjp(self) -> Callable[..., Cotangents]:
+        """Its VJP rule; CompileError if it has none."""
         if self.vjp is None:
             raise CompileError(f"{self.name} has no VJP rule, so it cannot be differentiated")
         return self.vjp
 
     def require_lowering(self) -> Lowering:
+        """Its lowering; CompileError if it has none."""
         if self.lowering is None:
             raise CompileError(f"{self.name} has no lowering, so it cannot be compiled")
         return self.lowering

@@ -1,7 +1,7 @@
-"""Running NumPy without its floating-point warnings: infinities and nans are results here, as in IEEE 754.
+"""Running NumPy without its floating-point warnings.
 
-`np.errstate` does the same in 1.2 us a block; a context of its own, entered for each call, costs
-nothing measurable.
+Infinities and nans are results here, as in IEEE 754.  `np.errstate` does the same in 1.2 us a
+block; a context of its own, entered for each call, costs nothing measurable.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 
 class _Quiet(threading.local):
-    """A context for each thread in which NumPy ignores floating-point errors; `run` calls a function in it."""
+    """A context for each thread, in which NumPy ignores errors; `run` calls a function in it."""
 
     def __init__(self) -> None:
         context = copy_context()

@@ -1,4 +1,7 @@
-"""`verify`: the laws that every graph obeys.  It runs after each pass in tests and under `TAUT_CHECK=1`."""
+"""`verify`: the laws that every graph obeys.
+
+It runs after each pass in tests and under `TAUT_CHECK=1`.
+"""
 
 from __future__ import annotations
 

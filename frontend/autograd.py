@@ -102,11 +102,11 @@ def _residual(tape: Tape, slot: Slot) -> Any:
 
 def _freed() -> RuntimeError:
     return RuntimeError(
-        "Trying to backward through the graph a second time (or directly access saved tensors after "
-        "they have already been freed). Saved intermediate values of the graph are freed when you "
-        "call .backward() or autograd.grad(). Specify retain_graph=True if you need to backward "
-        "through the graph a second time or if you need to access saved tensors after calling "
-        "backward."
+        "Trying to backward through the graph a second time (or directly access saved tensors "
+        "after they have already been freed). Saved intermediate values of the graph are freed "
+        "when you call .backward() or autograd.grad(). Specify retain_graph=True if you need to "
+        "backward through the graph a second time or if you need to access saved tensors after "
+        "calling backward."
     )
 
 
@@ -162,7 +162,7 @@ def _flatten(plan: Plan) -> None:
 
 
 def _run_traced(trace: Trace, plan: Plan, inputs: Sequence[Value], tape: Tape) -> list[Value]:
-    """The backward graph as further nodes of the trace, marked with the lines of the forward pass."""
+    """The backward graph as further nodes of the trace, with the lines of the forward pass."""
     places: list[Loc] = []
     for entry in tape.entries:
         for output in entry.outputs or ():
@@ -290,8 +290,8 @@ def _seed(tensor: Tensor, gradient: Tensor | None) -> Tensor:
         return ones_like(tensor)
     if tuple(gradient.shape) != tuple(tensor.shape):
         raise RuntimeError(
-            f"Mismatch in shape: grad_output[0] has a shape of {gradient.shape} and output[0] has a "
-            f"shape of {tensor.shape}."
+            f"Mismatch in shape: grad_output[0] has a shape of {gradient.shape} and output[0] has "
+            f"a shape of {tensor.shape}."
         )
     return gradient
 
@@ -304,7 +304,7 @@ def grad(
     create_graph: bool = False,
     allow_unused: bool = False,
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of `outputs` with respect to `inputs`, without touching any `.grad` (`torch.autograd.grad`).
+    """Gradients of `outputs` with respect to `inputs`; no `.grad` is touched.
 
     Args:
         outputs: scalars, unless `grad_outputs` gives their cotangents.
@@ -320,16 +320,13 @@ def grad(
     heads = [outputs] if isinstance(outputs, TensorBase) else list(outputs)
     targets = [inputs] if isinstance(inputs, TensorBase) else list(inputs)
     given = [grad_outputs] if isinstance(grad_outputs, TensorBase) else grad_outputs
-    seeds = [
-        _seed(h, g)  # type: ignore[arg-type]  # narrowed above, which mypy does not follow through the list
-        for h, g in zip(heads, given or [None] * len(heads), strict=True)
-    ]
+    seeds = [_seed(h, g) for h, g in zip(heads, given or [None] * len(heads), strict=True)]
     for head in heads:
-        _require_history(head)  # type: ignore[arg-type]  # as above
+        _require_history(head)
     keep = create_graph if retain_graph is None else retain_graph
     wanted = {(t.entry, t.index): t for t in targets if t.entry is not None}
-    found = cotangents_of_leaves(heads, seeds, create_graph, keep, wanted)  # type: ignore[arg-type]  # as above
-    results = [found.get(t) for t in targets]  # type: ignore[call-overload]  # as above
+    found = cotangents_of_leaves(heads, seeds, create_graph, keep, wanted)
+    results = [found.get(t) for t in targets]
     if not allow_unused and any(r is None for r in results):
         raise RuntimeError(
             "One of the differentiated Tensors appears to not have been used in the graph. Set "
@@ -354,6 +351,8 @@ class grad_mode:  # noqa: N801  # PyTorch's context managers have lower-case nam
         set_mode(self._previous.pop())
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """The function, run in this mode."""
+
         @wraps(function)
         def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
             with grad_mode(self._enabled):

@@ -153,7 +153,7 @@ class CompiledFunction(Generic[P, R]):
     def _record(
         self, key: Any, leaves: Sequence[Any], structure: Structure
     ) -> tuple[Recording, Any]:
-        """The recording, and the key under which it serves: a float that steers becomes part of it."""
+        """The recording, and the key under which it serves, with the floats that steer."""
         lift = key not in self._static_floats and type(key[0]) is not tuple
         recording, lifted = self._traced(leaves, structure, lift)
         if lift and not lifted:
@@ -229,7 +229,7 @@ class CompiledFunction(Generic[P, R]):
         return [s for group in self._specialisations.values() for s in group]
 
     def graph_for(self, *args: Any, **kwargs: Any) -> Recording:
-        """What tracing records for arguments, which may be `taut.compiler.aval.Aval`s: nothing runs."""
+        """What tracing records for arguments, or for types of them (`Aval`s): nothing runs."""
         leaves, structure = flatten((args, kwargs))
         return self._traced(leaves, structure, lift=True)[0]
 
@@ -255,7 +255,7 @@ class CompiledFunction(Generic[P, R]):
         return found
 
     def ir(self, stage: str = "opt") -> str:
-        """The text of one stage (`trace`, `joint`, `opt`, `fused`, `memory`, `kernel`, `llvm`, `asm`)."""
+        """The text of a stage: trace, joint, opt, fused, memory, kernel, llvm or asm."""
         return self.report().text(stage)
 
     def kernels(self) -> list[Any]:
@@ -263,7 +263,7 @@ class CompiledFunction(Generic[P, R]):
         return self.report().kernels()
 
     def stats(self) -> dict[str, int]:
-        """How often it was traced and called, and how many native calls that took, as the programs count."""
+        """How often it was traced and called, and the native calls that the programs counted."""
         forms = self.specialisations
         return {
             "traces": len(forms),
@@ -284,7 +284,7 @@ def static_key(leaf: Any) -> Any:
 
 
 class _Identity:
-    """Hashes and compares an object by identity, and keeps it alive so that the identity stays its own."""
+    """Compares an object by identity, and keeps it alive so that the identity stays its own."""
 
     __slots__ = ("target",)
 
@@ -299,12 +299,37 @@ class _Identity:
 
 
 @overload
-def compile(model: M, **settings: Any) -> M: ...
-@overload
-def compile(model: Callable[P, R], **settings: Any) -> CompiledFunction[P, R]: ...
+def compile(  # type: ignore[overload-overlap]  # a module is callable, too: the first that fits
+    model: M,
+    *,
+    fullgraph: bool = ...,
+    dynamic: bool | None = ...,
+    backend: str | None = ...,
+    mode: str | None = ...,
+    options: dict[str, Any] | None = ...,
+    disable: bool = ...,
+) -> M: ...
 @overload
 def compile(
-    model: None = None, **settings: Any
+    model: Callable[P, R],
+    *,
+    fullgraph: bool = ...,
+    dynamic: bool | None = ...,
+    backend: str | None = ...,
+    mode: str | None = ...,
+    options: dict[str, Any] | None = ...,
+    disable: bool = ...,
+) -> CompiledFunction[P, R]: ...
+@overload
+def compile(
+    model: None = None,
+    *,
+    fullgraph: bool = ...,
+    dynamic: bool | None = ...,
+    backend: str | None = ...,
+    mode: str | None = ...,
+    options: dict[str, Any] | None = ...,
+    disable: bool = ...,
 ) -> Callable[[Callable[P, R]], CompiledFunction[P, R]]: ...
 def compile(
     model: Any = None,

@@ -1,4 +1,7 @@
-"""A compiled module: the same object in all but its call, so that its `state_dict` keys stay what they were."""
+"""A compiled module: the same object in all but its call.
+
+Its `state_dict` keys stay what they were.
+"""
 
 from __future__ import annotations
 
@@ -19,5 +22,7 @@ def compiled_module(module: Module, options: CompileOptions) -> Any:
         type(cls.__name__, (cls,), {"__call__": call, "__module__": cls.__module__})
     )
     made.__dict__ = module.__dict__
-    module.__dict__["_compiled_call"] = CompiledFunction(module.__call__, options, named_after=module)
+    module.__dict__["_compiled_call"] = CompiledFunction(
+        module.__call__, options, named_after=module
+    )
     return made

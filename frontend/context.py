@@ -23,7 +23,7 @@ class Mode:
     grad: bool = True
 
 
-_mode: ContextVar[Mode] = ContextVar("taut_mode", default=Mode())
+_mode: ContextVar[Mode] = ContextVar("taut_mode", default=Mode())  # noqa: B039  # a Mode is frozen
 current = _mode.get
 
 
@@ -44,16 +44,16 @@ def set_mode(mode: Mode) -> None:
 
 @contextmanager
 def untraced() -> Iterator[None]:
-    """Runs a block at once even while tracing: for state that an optimizer or a module creates on first use."""
+    """Runs a block at once even while tracing, for state that is created on its first use."""
     with using(Mode(None, current().grad)):
         yield
 
 
 class Epoch:
-    """Counts changes to the structure of the program's state: which tensors a module, an optimizer or a `.grad` names.
+    """Counts changes to the structure of the program's state.
 
-    A compiled function checks its guards on state only when this has moved; values written in place
-    do not move it.
+    That is which tensors a module, an optimizer or a `.grad` names.  A compiled function checks its
+    guards on state only when this has moved; values written in place do not move it.
     """
 
     __slots__ = ("count",)
@@ -62,6 +62,7 @@ class Epoch:
         self.count = 0
 
     def bump(self) -> None:
+        """Counts one change."""
         self.count += 1
 
 

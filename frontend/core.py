@@ -96,6 +96,7 @@ class Storage:
 
     @property
     def aval(self) -> Aval:
+        """Type of the whole."""
         if self.array is None:
             assert self.traced_aval is not None
             return self.traced_aval
@@ -138,6 +139,7 @@ class TensorBase:
 
     @property
     def dtype(self) -> DType:
+        """Type of its elements."""
         if self.array is None:
             assert self.traced_aval is not None
             return self.traced_aval.dtype
@@ -145,16 +147,13 @@ class TensorBase:
 
     @property
     def shape(self) -> Size:
+        """Its sizes."""
         return Size(shape_of(self))
 
     @property
     def ndim(self) -> int:
+        """Number of dimensions."""
         return len(shape_of(self))
-
-    @property
-    def is_traced(self) -> bool:
-        """Whether it has no memory of its own, only a place in the graph being recorded."""
-        return self.array is None
 
 
 def shape_of(tensor: TensorBase) -> tuple[Dim, ...]:
@@ -200,11 +199,6 @@ def from_array(array: Any) -> Tensor:
     storage.array = tensor.array = array
     tensor.storage = storage
     return tensor
-
-
-def wrap_traced(aval: Aval) -> Tensor:
-    """A tensor that exists in the current trace only; the trace holds its value."""
-    return make_tensor(Storage(None, aval), None, aval)
 
 
 def structure_changed() -> None:

@@ -118,6 +118,7 @@ def filled(
 def zeros(
     *size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
+    """A tensor of zeros; the sizes are given one by one or as one sequence."""
     require_cpu(device)
     return filled(sizes_of(size), 0, dtype or default_float(), requires_grad)
 
@@ -125,6 +126,7 @@ def zeros(
 def ones(
     *size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
+    """A tensor of ones; the sizes are given one by one or as one sequence."""
     require_cpu(device)
     return filled(sizes_of(size), 1, dtype or default_float(), requires_grad)
 
@@ -155,14 +157,17 @@ def scalar_dtype(value: object) -> DType:
 
 
 def full_like(x: Tensor, fill_value: Scalar, dtype: DType | None = None) -> Tensor:
+    """A tensor of `fill_value`s of the shape of `x`, and of its dtype unless one is given."""
     return filled(shape_of(x), fill_value, dtype or x.dtype)
 
 
 def zeros_like(x: Tensor, dtype: DType | None = None, requires_grad: bool = False) -> Tensor:
+    """Zeros of the shape of `x`, and of its dtype unless one is given."""
     return filled(shape_of(x), 0, dtype or x.dtype, requires_grad)
 
 
 def ones_like(x: Tensor, dtype: DType | None = None, requires_grad: bool = False) -> Tensor:
+    """Ones of the shape of `x`, and of its dtype unless one is given."""
     return filled(shape_of(x), 1, dtype or x.dtype, requires_grad)
 
 
@@ -192,7 +197,7 @@ def arange(
     numbers = (start, end, step)
     chosen = dtype or (dtypes.i64 if all(isinstance(n, int) for n in numbers) else default_float())
     count = math.ceil((end - start) / step)
-    wide = np.float64 if chosen.is_floating_point else np.int64
+    wide: Any = np.float64 if chosen.is_floating_point else np.int64
     return from_array((start + step * np.arange(count, dtype=wide)).astype(chosen.numpy))
 
 

@@ -16,7 +16,7 @@ class LinAlgError(RuntimeError):
 
 
 def check_error(message: str) -> Exception:
-    """The exception of a failed check, which its message names first (`IndexError: index 7 is ...`)."""
+    """The exception of a failed check, whose message names it first (`IndexError: index 7 ...`)."""
     name, separator, text = message.partition(": ")
     kind = LinAlgError if name == "LinAlgError" else getattr(builtins, name, None)
     if separator and isinstance(kind, type) and issubclass(kind, Exception):

@@ -6,6 +6,7 @@ import dis
 import os
 import sys
 from functools import lru_cache
+from itertools import pairwise
 from types import CodeType, FrameType
 
 from ..compiler.ir import Loc
@@ -59,10 +60,15 @@ def _positions(code: CodeType) -> dict[int, tuple[int, int]]:
 def _stores(code: CodeType) -> dict[int, str]:
     """For each instruction directly followed by a store, the name stored to."""
     instructions = [i for i in dis.get_instructions(code) if i.opname != "CACHE"]
-    pairs = zip(instructions, instructions[1:], strict=False)
-    return {a.offset: str(b.argval) for a, b in pairs if b.opname in _STORES}
+    # A running call stands at its own offset or, on some versions, in the cache entries behind it.
+    return {
+        offset: str(b.argval)
+        for a, b in pairwise(instructions)
+        if b.opname in _STORES
+        for offset in range(a.offset, b.offset, 2)
+    }
 
 
 def assigned_name(frame: FrameType) -> str | None:
-    """The variable that the call now running in `frame` is about to be assigned to, if it is plain."""
+    """The variable that the call now running in `frame` is to be assigned to, if it is plain."""
     return _stores(frame.f_code).get(frame.f_lasti)

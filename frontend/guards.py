@@ -1,7 +1,8 @@
-"""Guards on what a compiled function reads by name: its globals and its closure, compiled into one function.
+"""Guards on what a compiled function reads by name: its globals and its closure.
 
-State that lives in taut's own classes (modules, optimizers, `.grad`) needs no guard of its own
-here: those classes move the epoch (`context.Epoch`) when they change.
+They are compiled into one function.  State that lives in taut's own classes (modules, optimizers,
+`.grad`) needs no guard of its own here: those classes move the epoch (`context.Epoch`) when they
+change.
 """
 
 from __future__ import annotations

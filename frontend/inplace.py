@@ -1,9 +1,7 @@
-"""Writes in place: the memory, the version, the trace's record and the gradient's history, together."""
+"""Writes in place: memory, version, the trace's record and the gradient's history together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +11,7 @@ from ..compiler.dtypes import DType
 from .context import current
 from .core import TensorBase, shape_of
 from .frames import place
+from .functions.dtype_names import LEGACY_NAMES
 from .functions.promotion import broadcast_to, converted
 from .tape import apply
 from .writes import write_through
@@ -21,24 +20,14 @@ if TYPE_CHECKING:
     from .tensor import Tensor
 
 _RANK = {"bool": 0, "uint": 1, "int": 1, "float": 2}
-_LEGACY_NAMES = {
-    "float32": "Float",
-    "float64": "Double",
-    "float16": "Half",
-    "int64": "Long",
-    "int32": "Int",
-    "int16": "Short",
-    "int8": "Char",
-    "uint8": "Byte",
-    "uint32": "UInt32",
-    "bool": "Bool",
-}
 
 
 def assign(x: Tensor, value: Tensor, checked: bool = True) -> Tensor:
     """Writes `value` into the memory that `x` views; returns `x`.
 
     Args:
+        x: what is written to, which may be a view.
+        value: broadcast to the shape of `x`, and converted to its dtype.
         checked: refuse a value whose kind of dtype ranks above `x`'s, as arithmetic does (`copy_`
             converts instead).
 
@@ -66,7 +55,8 @@ def _write(x: Tensor, value: Tensor) -> None:
     if trace is not None:
         trace.write(x, trace.read(value))
         return
-    assert x.array is not None and value.array is not None
+    assert x.array is not None
+    assert value.array is not None
     if not x.array.flags.writeable:
         raise RuntimeError("the tensor's memory is read-only (it came from a read-only array)")
     np.copyto(x.array, value.array)
@@ -89,8 +79,8 @@ def _adopt(x: Tensor, value: Tensor) -> None:
 def _require_castable(given: DType, wanted: DType) -> None:
     if _RANK[given.kind] > _RANK[wanted.kind]:
         raise RuntimeError(
-            f"result type {_LEGACY_NAMES[given.long_name]} can't be cast to the desired output type "
-            f"{_LEGACY_NAMES[wanted.long_name]}"
+            f"result type {LEGACY_NAMES[given.long_name]} can't be cast to the desired output type "
+            f"{LEGACY_NAMES[wanted.long_name]}"
         )
 
 
@@ -103,7 +93,8 @@ def _fitted(value: Tensor, x: Tensor) -> Tensor:
     tail = own[len(own) - len(given) :]
     if len(given) > len(own) or any(g not in (1, o) for g, o in zip(given, tail, strict=True)):
         raise RuntimeError(
-            f"output with shape {list(own)} doesn't match the broadcast shape {list(given)}{place()}"
+            f"output with shape {list(own)} doesn't match the broadcast shape {list(given)}"
+            f"{place()}"
         )
     return broadcast_to(value, own)
 
@@ -117,17 +108,6 @@ def _require_not_leaf(x: Tensor) -> None:
         raise RuntimeError(
             "a leaf Variable that requires grad is being used in an in-place operation."
         )
-
-
-def in_place(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The in-place form of a function: its result is written into its first argument, which is returned."""
-
-    @wraps(function)
-    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return assign(self, function(self, *args, **kwargs))
-
-    method.__name__ = method.__qualname__ = function.__name__ + "_"
-    return method
 
 
 def copy_(x: Tensor, source: Any) -> Tensor:

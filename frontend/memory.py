@@ -1,4 +1,4 @@
-"""Memory for what a program gives back: fresh results, and the `.grad`s that stay the program's until looked at."""
+"""Memory for what a program gives back: results, and `.grad`s, its own until looked at."""
 
 from __future__ import annotations
 

@@ -1,12 +1,13 @@
-"""From a call to a recording: the function runs once with stand-ins, and what it did becomes a graph and a plan.
+"""From a call to a recording.
 
-The plan says, in plain data, what each input of the graph is bound to at a call and what becomes of
-each output: a result, the new value of a piece of state, or a `.grad`.
+The function runs once with stand-ins, and what it did becomes a graph and a plan.  The plan
+says, in plain data, what each input of the graph is bound to at a call and what becomes of each
+output: a result, the new value of a piece of state, or a `.grad`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -223,7 +224,7 @@ def _backward_part(
 
 
 def _forward(graph: Graph, trace: Trace, results: Sequence[Any]) -> Graph:
-    """The graph up to what `backward()` was called on, and the results; all of it if there was no such call."""
+    """The graph up to what `backward()` was called on and the results; all if it was not called."""
     if not trace.roots:
         return graph
     kept = [graph.outputs[r.output] for r in results if isinstance(r, Fresh)]
@@ -232,10 +233,10 @@ def _forward(graph: Graph, trace: Trace, results: Sequence[Any]) -> Graph:
 
 
 def state_names(function: Callable[..., Any], modules: Sequence[Any]) -> dict[Storage, str]:
-    """Readable names of state: parameters by their path in a module, other tensors by their variable."""
+    """Readable names of state: parameters by their path in a module, others by their variable."""
     known: dict[Storage, str] = {}
     for module in modules:
-        members = (
+        members: tuple[Any, Any] = (
             getattr(module, "named_parameters", dict)(),
             getattr(module, "named_buffers", dict)(),
         )
@@ -253,12 +254,6 @@ def state_names(function: Callable[..., Any], modules: Sequence[Any]) -> dict[St
             if isinstance(value, TensorBase):
                 known.setdefault(value.storage, name)
     return known
-
-
-def _named_tensors(module: Any) -> Iterator[tuple[str, Any]]:
-    if hasattr(module, "named_parameters"):
-        yield from module.named_parameters()
-        yield from module.named_buffers()
 
 
 def _contents(cell: Any) -> Any:

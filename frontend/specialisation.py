@@ -169,9 +169,12 @@ class Specialisation:
                     return MISS
                 array = arg.array
                 dtype, shape, needs_grad = last
-                if array is None or array.dtype is not dtype or array.shape != shape:
-                    return MISS
-                if arg._requires_grad is not needs_grad:
+                if (
+                    array is None
+                    or array.dtype is not dtype
+                    or array.shape != shape
+                    or arg._requires_grad is not needs_grad
+                ):
                     return MISS
             elif last is float:
                 if type(arg) is not float:
@@ -194,7 +197,7 @@ class Specialisation:
             bound = self._bound_for(leaves)
         frame, seen = bound.frame, bound.seen
         words = frame.words
-        copies = None
+        copies: Any = None
         for number, (word, position, _) in enumerate(self._arguments):
             leaf = leaves[position]
             if type(leaf) is float:
@@ -291,7 +294,7 @@ class Specialisation:
 
 
 def found(result: Any, leaves: Sequence[Any]) -> Any:
-    """A result that is no output of the program: a plain value, or a tensor that was there before."""
+    """A result that is no output of the program: a plain value, or a tensor there before."""
     if not isinstance(result, Alias):
         return result
     source = leaves[result.source] if isinstance(result.source, int) else result.source

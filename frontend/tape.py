@@ -85,6 +85,7 @@ def apply_all(
     """All results of a primitive on tensors."""
     mode = current()
     inputs: tuple[Any, ...]
+    outputs: tuple[Any, ...]
     if mode.trace is not None:
         inputs, outputs = mode.trace.record(primitive, operands, params)
         results = tuple([mode.trace.wrap(value) for value in outputs])
@@ -92,7 +93,8 @@ def apply_all(
         inputs = tuple([o.array if isinstance(o, TensorBase) else o for o in operands])
         outputs = run_reference(primitive, inputs, params)
         results = tuple([from_array(array) for array in outputs])
-    if mode.grad and any([isinstance(o, TensorBase) and o._requires_grad for o in operands]):
+    # A list, not a generator: there are few operands, and every operation comes by here.
+    if mode.grad and any([isinstance(o, TensorBase) and o._requires_grad for o in operands]):  # noqa: C419  # as above
         record_entry(primitive, params, operands, inputs, results, outputs)
     return results
 
@@ -100,7 +102,7 @@ def apply_all(
 def run_reference(
     primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any]
 ) -> tuple[Array, ...]:
-    """Results of a primitive on arrays, each really an array (NumPy returns scalars for 0-d results)."""
+    """Results of a primitive on arrays, each an array (of 0-d ones NumPy returns scalars)."""
     for array in inputs:
         if array is None:
             raise leaked_tracer()
@@ -113,6 +115,7 @@ def run_reference(
 
 
 def leaked_tracer() -> RuntimeError:
+    """The error of a tensor that outlived its trace."""
     return RuntimeError(
         "a tensor that belongs to a trace was used after the trace had ended; return it from the "
         "compiled function instead of keeping it in a variable"
@@ -154,7 +157,7 @@ def source_of(tensor: Tensor) -> Source:
 
 
 def renew_view(tensor: Tensor) -> None:
-    """Takes the history of a view from its base again, after a write in place changed the base's."""
+    """Takes a view's history from its base again, after a write in place changed the base's."""
     base = tensor.base
     assert base is not None
     fresh: Tensor = base

@@ -127,7 +127,7 @@ def structure_of(tape: Tape) -> Any:
     ]
     numbers = [repr(o) for operands in tape.operands for o in operands if type(o) is not tuple]
     types = [x.aval if isinstance(x, Value) else (x.dtype, x.shape) for x in tape.externals]
-    # `repr` tells apart the numbers and parameters that compare equal: 1, 1.0 and True, 0.0 and -0.0.
+    # `repr` tells apart numbers and parameters that compare equal: 1, 1.0 and True, 0.0 and -0.0.
     floats = [repr(v) for e in tape.entries for v in e.params.values() if type(v) is float]
     places = tuple(tape.leaves.values()), tuple(tape.roots)
     return tuple(structure), tuple(numbers), tuple(floats), tuple(types), places

@@ -1,4 +1,7 @@
-"""`Tensor`: what users hold.  Operations are functions; this class gives them PyTorch's methods and operators."""
+"""`Tensor`: what users hold.
+
+Operations are functions; this class gives them PyTorch's methods and operators.
+"""
 
 from __future__ import annotations
 
@@ -65,6 +68,7 @@ class Tensor(Methods):
 
     @property
     def device(self) -> Device:
+        """Where its memory is: always the CPU."""
         return _CPU
 
     @property
@@ -107,6 +111,7 @@ class Tensor(Methods):
         return self.transpose(-2, -1)
 
     def dim(self) -> int:
+        """Number of dimensions."""
         return self.ndim
 
     def size(self, dim: int | None = None) -> Any:
@@ -114,6 +119,7 @@ class Tensor(Methods):
         return self.shape if dim is None else self.shape[dim]
 
     def numel(self) -> int:
+        """Number of elements."""
         return self.shape.numel()
 
     nelement = numel
@@ -124,10 +130,12 @@ class Tensor(Methods):
 
     @property
     def itemsize(self) -> int:
+        """Bytes of one element."""
         return self.dtype.itemsize
 
     @property
     def nbytes(self) -> int:
+        """Bytes of all elements."""
         return self.numel() * self.dtype.itemsize
 
     def stride(self, dim: int | None = None) -> Any:
@@ -149,6 +157,7 @@ class Tensor(Methods):
         return int(array.__array_interface__["data"][0])
 
     def is_floating_point(self) -> bool:
+        """Whether its elements are floats."""
         return self.dtype.is_floating_point
 
     # --- gradients --------------------------------------------------------------------------------
@@ -174,6 +183,7 @@ class Tensor(Methods):
         structure_changed()
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Asks for a gradient, or no more; returns itself."""
         self.requires_grad = requires_grad
         return self
 
@@ -228,6 +238,7 @@ class Tensor(Methods):
         return make_tensor(self.storage, self.array, self.traced_aval, self.steps)
 
     def detach_(self) -> Tensor:
+        """Forgets its history and needs no gradient any more; returns itself."""
         self.entry, self._requires_grad = None, False
         return self
 
@@ -260,7 +271,8 @@ class Tensor(Methods):
         """
         if self._requires_grad and not force:
             raise RuntimeError(
-                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
+                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() "
+                "instead."
             )
         return self._memory("numpy()")
 
@@ -331,27 +343,35 @@ class Tensor(Methods):
         return self.cast(dtype)
 
     def cpu(self) -> Tensor:
+        """Itself: all memory is the CPU's."""
         return self
 
     def float(self) -> Tensor:
+        """Itself, or a copy in float32."""
         return self.to(dtypes.f32)
 
     def double(self) -> Tensor:
+        """Itself, or a copy in float64."""
         return self.to(dtypes.f64)
 
     def half(self) -> Tensor:
+        """Itself, or a copy in float16."""
         return self.to(dtypes.f16)
 
     def long(self) -> Tensor:
+        """Itself, or a copy in int64."""
         return self.to(dtypes.i64)
 
     def int(self) -> Tensor:
+        """Itself, or a copy in int32."""
         return self.to(dtypes.i32)
 
     def bool(self) -> Tensor:
+        """Itself, or a copy in bool."""
         return self.to(dtypes.boolean)
 
     def type_as(self, other: Tensor) -> Tensor:
+        """Itself, or a copy in the dtype of `other`."""
         return self.to(other.dtype)
 
     # --- printing and copying ---------------------------------------------------------------------
@@ -376,7 +396,8 @@ class Tensor(Methods):
     def __deepcopy__(self, memo: dict[Any, Any]) -> Tensor:
         if self.entry is not None:
             raise RuntimeError(
-                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol"
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
+                "protocol"
             )
         copied = from_array(self._memory("deepcopy").copy())
         copied.__class__ = type(self)

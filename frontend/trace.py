@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Argument:
-    """An input that is a tensor (or a float) of the call's arguments, by position among the leaves."""
+    """An input that is a tensor or a float of the arguments, by position among the leaves."""
 
     position: int
 
@@ -48,7 +48,7 @@ class GradOf:
 
 @dataclass(frozen=True, eq=False)
 class Hyperparameter:
-    """An input that is a number in a mapping, read anew at each call (an optimizer's `lr`, `betas[0]`)."""
+    """An input that is a number in a mapping, read at each call (an optimizer's `lr`)."""
 
     container: dict[str, Any]
     key: str
@@ -220,13 +220,13 @@ class Trace:
         frame = user_frame()
         if frame is None:
             return
-        self._add_locs(outputs[0].node, [user_loc(frame)] if frame else [])
+        self._add_locs(outputs[0].node, [user_loc(frame)])
         name = assigned_name(frame)
         if name and not outputs[0].is_input:
             self._name_result(outputs[0], name, (id(frame), frame.f_lasti))
 
     def _name_result(self, value: Value, name: str, call: tuple[int, int]) -> None:
-        """Names a value after the variable that the running call is assigned to: the call's last value has it."""
+        """Names a value after the variable of the running call, whose last value has the name."""
         if self._named is not None and self._named[0] == call:
             self.names.pop(self._named[1], None)
         if value not in self.names:
@@ -274,7 +274,7 @@ _PLAIN = (bool, int, float, str, bytes, type(None))
 
 
 def snapshot(module: Any) -> dict[str, Any]:
-    """What a module holds: its plain values, and the identity of everything else, one level deep."""
+    """What a module holds, one level deep: plain values, and the identity of everything else."""
     seen: dict[str, Any] = {}
     for name, value in module.__dict__.items():
         if isinstance(value, dict):
@@ -289,7 +289,10 @@ def _identity(value: Any) -> Any:
 
 
 def with_constants(primitive: Primitive, operands: Sequence[Any]) -> tuple[Value, ...]:
-    """Operands with each Python number made a constant of the first value's type (past `select`'s condition)."""
+    """Operands with each Python number made a constant of the first value's type.
+
+    Of `select`, the first value past its condition.
+    """
     first = 1 if primitive.name == "select" else 0
     typed = [o for o in operands[first:] if isinstance(o, Value)]
     return tuple([o if isinstance(o, Value) else constant(o, typed[0].aval) for o in operands])

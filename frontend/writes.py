@@ -1,14 +1,13 @@
-"""Writing through a view, without memory: the new value of the whole from the new value of a part."""
+"""Writing through a view, without memory: a new value of the whole from that of a part."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from ..compiler.primitive import Primitive
 from ..compiler.primitives import movement
 
-T = TypeVar("T")
 Apply = Callable[..., Any]
 
 
@@ -21,8 +20,9 @@ def write_through(
     """The value of `whole` after its view by `steps` was set to `part`.
 
     Args:
-        whole, part: graph values or tensors.
+        whole: a graph value or a tensor.
         steps: the movement primitives that lead from the whole to the view.
+        part: a graph value or a tensor of the view's shape.
         apply: `apply(primitive, *operands, **params)`; by default primitives are applied to graph
             values.
 

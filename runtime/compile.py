@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from ..compiler.codegen.spec import ProgramSpec
 from ..compiler.errors import CompileError
 from ..compiler.ir import Graph
-from ..compiler.schedule.program import Program
 from .executable import Executable
 from .externs import cache_of, resolve
 from .host import host_target
@@ -22,6 +22,9 @@ from .keys import program_key
 from .native import code_at, emit_object, link
 from .options import Options, default_options
 from .payload import pack, unpack
+
+if TYPE_CHECKING:
+    from ..compiler.schedule.program import Program
 
 _linked: WeakValueDictionary[str, Executable] = WeakValueDictionary()
 _lock = threading.RLock()

@@ -168,7 +168,8 @@ def _optimised(
     module, machine = _parsed(text, target, externs), _target_machine(target, level)
     tuning = llvm.create_pipeline_tuning_options(speed_level=level)
     tuning.loop_vectorization, tuning.slp_vectorization = LOOP_VECTORIZATION, SLP_VECTORIZATION
-    tuning.loop_unrolling = tuning.loop_interleaving = False  # kernels are unrolled as they are emitted
+    # Kernels are unrolled as they are emitted.
+    tuning.loop_unrolling = tuning.loop_interleaving = False
     passes = llvm.create_pass_builder(machine, tuning)
     passes.getModulePassManager().run(module, passes)
     return module, machine

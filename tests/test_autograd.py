@@ -32,14 +32,18 @@ def test_gradients_accumulate_in_place() -> None:
     first = x.grad
     (x * 4).sum().backward()
     assert x.grad is first
-    assert x.grad.tolist() == [7.0, 7.0]
+    assert first is not None
+    assert first.tolist() == [7.0, 7.0]
 
 
 def test_second_order() -> None:
     x = leaf(2.0)
     (first,) = taut.autograd.grad(x**3, x, create_graph=True)
+    assert first is not None
     (second,) = taut.autograd.grad(first, x, create_graph=True)
+    assert second is not None
     (third,) = taut.autograd.grad(second, x)
+    assert third is not None
     assert (first.item(), second.item(), third.item()) == (12.0, 12.0, 6.0)
 
 
@@ -47,8 +51,11 @@ def test_grad_of_an_intermediate_result() -> None:
     x = leaf(2.0)
     y = x * x
     z = y * 5
-    assert taut.autograd.grad(z, y, retain_graph=True)[0].item() == 5.0
-    assert taut.autograd.grad(z, [x, y])[0].item() == 20.0
+    (of_y,) = taut.autograd.grad(z, y, retain_graph=True)
+    of_x, _ = taut.autograd.grad(z, [x, y])
+    assert of_y is not None
+    assert of_x is not None
+    assert (of_y.item(), of_x.item()) == (5.0, 20.0)
     assert x.grad is None
 
 
@@ -79,6 +86,7 @@ def test_detach_and_no_grad_stop_gradients() -> None:
 def test_a_view_passes_its_gradient_to_its_base() -> None:
     x = taut.arange(6.0).requires_grad_()
     x.view(2, 3)[1].sum().backward()
+    assert x.grad is not None
     assert x.grad.tolist() == [0, 0, 0, 1, 1, 1]
 
 

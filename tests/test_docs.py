@@ -259,7 +259,8 @@ def test_the_taste_prints_the_same_in_pytorch() -> None:
     theirs = theirs.replace("import taut", "import torch as taut").replace(
         "from taut", "from torch"
     )
-    run = subprocess.run([sys.executable, "-c", theirs], capture_output=True, text=True, check=True)
+    command, one_thread = [sys.executable, "-c", theirs], {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(command, capture_output=True, text=True, check=True, env=one_thread)
     assert run.stdout.splitlines() == taste.expected[:-1]
 
 

@@ -180,7 +180,7 @@ def test_backward_function_is_called_as_in_torch(expression: str) -> None:
             assert a.grad_fn.name() == b.grad_fn.name()
 
 
-# --- known values -----------------------------------------------------------------------------------
+# --- known values -------------------------------------------------------------------------------
 
 KNOWN = [
     ("T.tensor([[1, 2], [3, 4]]).sum(0)", "tensor([4, 6])"),

@@ -48,7 +48,7 @@ def test_sizes_divide_by_their_factors() -> None:
 
 @pytest.mark.parametrize("text", ["", "B+", "*3", "(B", "(", "B 3$", "3 4", "1//B", "B//0"])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"not a size|missing|unexpected"):
         parse_dim(text)
 
 

@@ -799,7 +799,7 @@ def test_text_is_deterministic_and_says_what_it_needs() -> None:
 def test_a_function_that_is_not_there_is_named() -> None:
     buffers = [vector_buffer("x", "input", 0), vector_buffer("y", "output", 0)]
     program = make_program(buffers, [RunCall("eigh", F32, (0, 1))])
-    with pytest.raises(CompileError, match="no function called eigh"):
+    with pytest.raises(CompileError, match="no random generator is called eigh"):
         emit_llvm(program, host_target())
 
 

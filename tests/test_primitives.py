@@ -1,5 +1,6 @@
-"""A record for each primitive: its value against NumPy, compiled against evaluated, and its gradient against differences.
+"""A record for each primitive.
 
+Its value is held against NumPy, compiled against evaluated, and its gradient against differences.
 Each record is tried with a static first dimension and with a named one, at sizes 0, 1, 2 and 7.
 """
 
@@ -14,8 +15,8 @@ import numpy as np
 import pytest
 
 from taut.compiler import dtypes
-from taut.compiler.aval import Aval, Dim, symbol
 from taut.compiler.autodiff import backward_graph
+from taut.compiler.aval import Aval, Dim, symbol
 from taut.compiler.evaluate import evaluate
 from taut.compiler.ir import Graph
 from taut.compiler.primitive import all_primitives, get
@@ -206,9 +207,9 @@ RECORDS: dict[str, Record] = {
     "scatter": Record(((4, 3), ("B",), ("B", 3)), rows_set, kinds="fyf", sizes=(0, 1, 2, 4)),
     "matmul": Record(
         (("B", 4), (4, 3)),
-        lambda x, y: np.array([[sum(a * b for a, b in zip(r, c)) for c in y.T] for r in x]).reshape(
-            -1, 3
-        ),
+        lambda x, y: np.array(
+            [[sum(a * b for a, b in zip(r, c, strict=True)) for c in y.T] for r in x]
+        ).reshape(-1, 3),
         kinds="ff",
         terms=4,
     ),
@@ -326,7 +327,8 @@ def cases(smooth: bool = False) -> list[Any]:
 def require_close(record: Record, got: list[Any], want: list[Any]) -> None:
     """Equal dtypes and shapes; values within the record's ulps, plus its number of roundings."""
     for a, b in zip(got, want, strict=True):
-        assert a.dtype == b.dtype and a.shape == b.shape
+        assert a.dtype == b.dtype
+        assert a.shape == b.shape
         if a.dtype.kind != "f":
             np.testing.assert_array_equal(a, b)
             continue
@@ -376,7 +378,7 @@ def test_gradient_against_differences(name: str, size: int) -> None:
     grads = evaluate(verify(backward), [*kept, *cts])
     for position, grad in zip(floating, grads, strict=True):
         want = differences(graph, arrays, position, cts)
-        # Central differences with step 1e-5 in f64: truncation 1e-10, cancellation 1e-11 over the step.
+        # Central differences with step 1e-5 in f64: truncation 1e-10, cancellation 1e-11 over it.
         np.testing.assert_allclose(grad, want, rtol=2e-6, atol=2e-6)
 
 

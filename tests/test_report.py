@@ -60,7 +60,10 @@ def test_a_selection_names_stages_in_the_pipelines_order(
     ("selection", "message"),
     [
         ("otp", "no stage is called 'otp'; did you mean 'opt'?"),
-        ("trace..memroy", "no stage is called 'memroy'; did you mean 'memory'?"),
+        (
+            "trace..memroy",  # codespell:ignore memroy
+            "no stage is called 'memroy'; did you mean 'memory'?",
+        ),
         (
             "xyz",
             f"no stage is called 'xyz'; there are {', '.join(STAGES)} and all",

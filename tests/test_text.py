@@ -464,7 +464,7 @@ WRONG: dict[str, tuple[str, int, int, str]] = {
         "the attribute 'dims' is given twice",
     ),
     "unknown word": (
-        with_line("%a: bool[] = full {value = tru}"),
+        with_line("%a: bool[] = full {value = tru}"),  # codespell:ignore tru
         4,
         30,
         "unknown word 'tru'; did you mean 'true'?",

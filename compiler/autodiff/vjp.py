@@ -61,7 +61,7 @@ def _pull_back(node: Node, totals: Mapping[Value, Value]) -> Sequence[Value | No
 
 
 def backward_graph(graph: Graph, wrt: Sequence[Value]) -> tuple[Graph, tuple[Value, ...]]:
-    """The backward half of `graph`: from residuals and the outputs' cotangents to the inputs' cotangents.
+    """The backward half of `graph`: from residuals and cotangents of outputs to those of inputs.
 
     Every value of the forward graph that the backward half reads becomes an input of it, so nothing
     of the forward pass is computed again.
@@ -88,7 +88,7 @@ def backward_graph(graph: Graph, wrt: Sequence[Value]) -> tuple[Graph, tuple[Val
 def cut(
     graph: Graph, outputs: Sequence[Value], seeds: Sequence[Value]
 ) -> tuple[Graph, tuple[Value, ...]]:
-    """Splits `outputs` off the forward graph: its values that they read become inputs, before `seeds`."""
+    """Splits `outputs` off the forward graph, whose values they read as inputs, before `seeds`."""
     forward = {*graph.inputs, *(r for n in graph.nodes for r in n.results)} - set(seeds)
     literals = {r for n in graph.nodes if not n.operands for r in n.results}
     forward -= literals

@@ -13,7 +13,6 @@ from __future__ import annotations
 from llvmlite import ir
 
 from ..aval import symbol
-from ..errors import CompileError
 from ..schedule.loops import Kernel
 from ..schedule.program import Program, RunCall, RunCheck, RunCopy, RunKernel, RunMatmul, Step
 from ..target import Target
@@ -26,6 +25,8 @@ from .llvm_values import F64, I1, I8, I32, I64, POINTER, VOID, constant, index, 
 from .spec import ProgramSpec, layout_of
 
 ENTRY = "taut_program"
+
+
 def emit_llvm(program: Program, target: Target) -> ProgramSpec:
     """The program as LLVM IR for one kind of machine.
 

@@ -46,6 +46,7 @@ class ProgramSpec:
 
     @cached_property
     def layout(self) -> TableLayout:
+        """Which word of its table holds what."""
         return TableLayout.of(self.inputs, self.donations, self.slots, self.symbols)
 
     @cached_property
@@ -56,7 +57,7 @@ class ProgramSpec:
 
 @dataclass(frozen=True)
 class TableLayout:
-    """Which word of the table holds what; `outputs` has None where an output takes its input's place."""
+    """Which word of the table holds what; `outputs` has None for one that replaces its input."""
 
     inputs: tuple[int, ...]
     outputs: tuple[int | None, ...]

@@ -81,7 +81,7 @@ def _number(float_op: str, int_op: str) -> dict[str, str]:
 
 # --- arithmetic -----------------------------------------------------------------------------------
 
-neg = _unary(
+neg: Primitive = _unary(
     "neg",
     NUMBER,
     np.negative,
@@ -97,7 +97,7 @@ abs_ = _unary(
     Elementwise("abs({0})", {"float": "math abs", "int": "macro abs", "uint": "macro same"}),
     "|x|",
 )
-sign = _unary(
+sign: Primitive = _unary(
     "sign",
     NUMBER,
     np.sign,
@@ -121,7 +121,7 @@ sub = _binary(
     Elementwise("{0} - {1}", _number("fsub", "sub")),
     "x - y",
 )
-mul = _binary(
+mul: Primitive = _binary(
     "mul",
     NUMBER,
     np.multiply,
@@ -129,7 +129,7 @@ mul = _binary(
     Elementwise("{0} * {1}", _number("fmul", "mul")),
     "x * y",
 )
-div = _binary(
+div: Primitive = _binary(
     "div",
     FLOAT,
     np.divide,
@@ -199,7 +199,7 @@ pow_ = _binary(
 
 
 def _split_ties(ct: Value, x: Value, y: Value, loser: Value) -> Value:
-    """The cotangent where x won, half of it where x equals y, zero where `loser` holds (PyTorch's rule)."""
+    """The cotangent where x won, half of it where x equals y, else 0 (PyTorch's rule)."""
     half = mul(ct, full_like(ct, 0.5))
     return _zero_where(loser, select(eq(x, y), half, ct))
 
@@ -222,9 +222,8 @@ minimum = _binary(
 )
 
 
-
 def _fma(x: Array, y: Array, z: Array) -> Any:
-    """In float64 the product of two float32s is exact; of float64s, the wider long double serves."""
+    """The product of two float32s is exact in float64; of float64s, long double serves."""
     wide = np.float64 if np.asarray(x).dtype.itemsize < 8 else np.longdouble
     total = np.add(np.multiply(x, y, dtype=wide), z, dtype=wide)
     return total.astype(np.asarray(x).dtype)
@@ -236,9 +235,7 @@ fma = _elementwise(
     FLOAT,
     _fma,
     lambda ct, out, x, y, z: (mul(ct, y), mul(ct, x), ct),
-    Elementwise(
-        "{t}(np.float64({0}) * np.float64({1}) + np.float64({2}))", {"float": "macro fma"}
-    ),
+    Elementwise("{t}(np.float64({0}) * np.float64({1}) + np.float64({2}))", {"float": "macro fma"}),
     "x * y + z, rounded once",
 )
 
@@ -327,7 +324,7 @@ sin = _unary(
     Elementwise("np.sin({0})", _math("sin")),
     "sine",
 )
-cos = _unary(
+cos: Primitive = _unary(
     "cos",
     FLOAT,
     np.cos,
@@ -397,7 +394,7 @@ def _comparison(name: str, symbol: str, reference: Any) -> Primitive:
 
 eq = _comparison("eq", "==", np.equal)
 ne = _comparison("ne", "!=", np.not_equal)
-lt = _comparison("lt", "<", np.less)
+lt: Primitive = _comparison("lt", "<", np.less)
 le = _comparison("le", "<=", np.less_equal)
 
 BITS = ("int", "uint", "bool")

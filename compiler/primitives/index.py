@@ -85,7 +85,7 @@ def _scatter_reference(x: Array, index: Array, rows: Array) -> Array:
 
 
 def _scatter_vjp(ct: Value, out: Value, x: Value, index: Value, rows: Value) -> Cotangents:
-    """Exact where positions are distinct; of several writes to one position each gets the cotangent (PyTorch's rule)."""
+    """Exact where positions are distinct; else each write gets the cotangent (PyTorch's rule)."""
     return scatter(ct, index, full_like(rows, 0)), None, take(ct, index)
 
 

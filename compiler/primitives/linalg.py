@@ -36,7 +36,7 @@ def _matmul_reference(x: Array, y: Array) -> Any:
     return x.dot(y) if x.ndim == 2 else np.matmul(x, y)
 
 
-matmul = register(
+matmul: Primitive = register(
     Primitive(
         "matmul",
         _matmul_type,

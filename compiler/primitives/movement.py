@@ -1,8 +1,11 @@
-"""Movement: results whose elements are elements of the operand.  None of these computes; most are free."""
+"""Movement: results whose elements are elements of the operand.
+
+None of these computes; most are free.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +18,7 @@ from .create import full_like
 
 Array = npt.NDArray[Any]
 Dims = tuple[int, ...]
+D = TypeVar("D", int, Dim)
 
 
 def _broadcast_type(x: Aval, *, dims: Dims, shape: Shape) -> Aval:
@@ -70,7 +74,7 @@ def _reshape_type(x: Aval, *, shape: Shape) -> Aval:
     return x.with_shape(shape)
 
 
-reshape = register(
+reshape: Primitive = register(
     Primitive(
         "reshape",
         _reshape_type,
@@ -95,7 +99,7 @@ def inverse_permutation(perm: Dims) -> Dims:
     return tuple(perm.index(axis) for axis in range(len(perm)))
 
 
-transpose = register(
+transpose: Primitive = register(
     Primitive(
         "transpose",
         _transpose_type,
@@ -146,7 +150,7 @@ slice_ = register(
 )
 
 
-def window_stop(start: Dim, size: Dim, step: int) -> Dim:
+def window_stop(start: D, size: D, step: int) -> D:
     """The `stop` of a window of `size` elements; the inverse of `window_size`."""
     return start + (size - 1) * step + 1 if size != 0 else start
 
@@ -191,7 +195,7 @@ def _flip_type(x: Aval, *, dims: Dims) -> Aval:
     return x
 
 
-flip = register(
+flip: Primitive = register(
     Primitive(
         "flip",
         _flip_type,

@@ -60,8 +60,11 @@ def _is_column(x: Array, dims: Dims) -> bool:
     Along any dimension but the last, elements are combined in order; NumPy does the same, except
     here.
     """
-    return len(dims) == 1 and dims[0] < x.ndim - 1 and x.shape[dims[0]] > 7 and (
-        all(size == 1 for size in x.shape[dims[0] + 1 :])
+    return (
+        len(dims) == 1
+        and dims[0] < x.ndim - 1
+        and x.shape[dims[0]] > 7
+        and all(size == 1 for size in x.shape[dims[0] + 1 :])
     )
 
 

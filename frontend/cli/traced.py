@@ -34,10 +34,10 @@ class Function:
         called: as the user's program has called it, if that is another object.
     """
 
-    compiled: CompiledFunction
+    compiled: CompiledFunction[..., Any]
     name: str
     first: tuple[Any, ...] = ()
-    called: CompiledFunction | None = None
+    called: CompiledFunction[..., Any] | None = None
 
     @property
     def newest(self) -> Recording | None:
@@ -66,7 +66,7 @@ def report_on(target: str, texts: Sequence[str], backend: str | None) -> Report:
     return Report(recording, _options(function.called or function.compiled, backend))
 
 
-def _options(compiled: CompiledFunction | None, backend: str | None) -> Options:
+def _options(compiled: CompiledFunction[..., Any] | None, backend: str | None) -> Options:
     from ...runtime.options import default_options
 
     try:

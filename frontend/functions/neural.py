@@ -82,7 +82,8 @@ def _of_vector(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
             f"mat1 and mat2 shapes cannot be multiplied (1x{inner} and {columns}x{rows}){place()}"
         )
     require_alike(input, weight)
-    if not isinstance(rows * columns, SymDim) and rows * columns <= SMALL_WEIGHT:
+    elements = rows * columns
+    if not isinstance(elements, SymDim) and elements <= SMALL_WEIGHT:
         product = _in_order(input, weight)
     else:
         column = apply(L.matmul, weight, apply(M.reshape, input, shape=(inner, 1)))

@@ -8,7 +8,7 @@ from weakref import ref
 
 from ..context import current
 from ..core import structure_changed
-from ..functions.reduce import LEGACY_NAMES
+from ..functions.dtype_names import LEGACY_NAMES
 from ..tensor import Tensor
 from .announce import announce
 from .hooks import Hooks
