@@ -82,7 +82,8 @@ class SymDim:
 
     def __lt__(self, other: object) -> bool:
         raise TypeError(
-            f"comparing the size {self} with {other} needs its value, which is not known while tracing"
+            f"comparing the size {self} with {other} needs its value, which is not known while "
+            f"tracing"
         )
 
     __le__ = __gt__ = __ge__ = __lt__

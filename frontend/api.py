@@ -37,7 +37,7 @@ from .create import (
 from .defaults import default_float as get_default_dtype
 from .defaults import set_default_dtype
 from .functions import public
-from .functions.public import *
+from .functions.public import *  # noqa: F403  # its __all__ is part of the one below
 from .generator import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from .printing import set_printoptions
 from .tensor import Device as device  # noqa: N813  # as above
@@ -63,7 +63,6 @@ def numel(input: Tensor) -> builtins.int:
 
 
 __all__ = [
-    *public.__all__,
     "Generator",
     "Size",
     "Tensor",
@@ -117,3 +116,4 @@ __all__ = [
     "zeros",
     "zeros_like",
 ]
+__all__ += public.__all__

@@ -68,11 +68,13 @@ class Storage:
         version: number of writes in place by eager operations.
         programs: call counters of the compiled programs that write to it, which count as writes
             too.
+        parent: the memory that this one is part of, where a result shares its operand's.
     """
 
     traced_aval: Aval | None = None
     version: int = 0
     programs: tuple[CallCounter, ...] = ()
+    parent: Storage | None = None
     _address: int = 0
 
     def __init__(self, array: Array | None, traced_aval: Aval | None = None) -> None:
@@ -82,9 +84,8 @@ class Storage:
 
     def writes(self) -> int:
         """Number of writes in place so far."""
-        if self.programs:
-            return self.version + sum(p.count for p in self.programs)
-        return self.version
+        total = self.version + sum([p.count for p in self.programs])
+        return total if self.parent is None else total + self.parent.writes()
 
     @property
     def address(self) -> int:

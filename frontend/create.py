@@ -37,6 +37,9 @@ def tensor(
     if isinstance(data, TensorBase):
         made = cast("Tensor", data).detach().clone()
         made = made if dtype is None else made.to(dtype)
+    elif isinstance(data, np.ndarray) and data.ndim == 0:
+        made = from_array(data.astype(data.dtype if dtype is None else dtype.numpy))
+        dtypes.from_numpy(data.dtype)
     else:
         made = from_array(np.array(array_from_data(data, dtype, default_float()), copy=True))
     return _finish(made, requires_grad)

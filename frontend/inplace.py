@@ -59,6 +59,11 @@ def _write(x: Tensor, value: Tensor) -> None:
     assert value.array is not None
     if not x.array.flags.writeable:
         raise RuntimeError("the tensor's memory is read-only (it came from a read-only array)")
+    if 0 in x.array.strides and x.array.size > 1 and x.storage.array is not x.array:
+        raise RuntimeError(
+            "unsupported operation: more than one element of the written-to tensor refers to a "
+            "single memory location. Please clone() the tensor before performing the operation."
+        )
     np.copyto(x.array, value.array)
     x.storage.version += 1
 

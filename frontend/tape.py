@@ -93,6 +93,9 @@ def apply_all(
         inputs = tuple([o.array if isinstance(o, TensorBase) else o for o in operands])
         outputs = run_reference(primitive, inputs, params)
         results = tuple([from_array(array) for array in outputs])
+        if primitive.view and outputs[0].base is not None:
+            shared: Any = operands[0]
+            results[0].storage.parent = shared.storage
     # A list, not a generator: there are few operands, and every operation comes by here.
     if mode.grad and any([isinstance(o, TensorBase) and o._requires_grad for o in operands]):  # noqa: C419  # as above
         record_entry(primitive, params, operands, inputs, results, outputs)
@@ -136,17 +139,24 @@ def record_entry(
     for operand in operands:
         if isinstance(operand, TensorBase):
             storage = operand.storage
-            written.append((storage, storage.writes() if storage.programs else storage.version))
+            written.append((storage, _writes(storage)))
             tensor: Any = operand
             sources.append(source_of(tensor) if operand._requires_grad else None)
         else:
             written.append(None)
             sources.append(None)
-    written += [(result.storage, 0) for result in results]
+    written += [(result.storage, _writes(result.storage)) for result in results]
     entry = Entry(primitive, params, inputs, tuple(sources), outputs, tuple(written))
     for index, result in enumerate(results):
         if result.dtype.is_floating_point:
             result.entry, result.index, result._requires_grad = entry, index, True
+
+
+def _writes(storage: Storage) -> int:
+    """`storage.writes()`, which is one attribute for most."""
+    if storage.programs or storage.parent is not None:
+        return storage.writes()
+    return storage.version
 
 
 def source_of(tensor: Tensor) -> Source:

@@ -108,6 +108,20 @@ def test_a_value_needed_for_backward_may_not_be_overwritten() -> None:
         y.sum().backward()
 
 
+def test_a_write_to_a_layers_weight_before_backward_is_noticed() -> None:
+    weight, x = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    loss = (taut.nn.functional.linear(x, weight.reshape(1, 2)) * 2).sum()
+    with taut.no_grad():
+        weight.mul_(10)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_a_repeated_element_cannot_be_written() -> None:
+    with pytest.raises(RuntimeError, match="more than one element of the written-to tensor"):
+        taut.zeros(1).expand(3).fill_(1)
+
+
 def test_a_value_not_needed_may_be_overwritten() -> None:
     x = leaf(1.0, 2.0)
     y = x * 2
@@ -171,3 +185,33 @@ def test_numbers_in_the_tape_are_part_of_its_structure() -> None:
     (x * 2.0).backward()
     (x * 3.0).backward()
     assert x.grad.item() == 5.0
+
+
+def test_grad_makes_the_gradient_function() -> None:
+    def cube(x: Any, scale: float = 1.0) -> Any:
+        return (x**3).sum() * scale
+
+    x = taut.tensor([1.0, 2.0])
+    assert taut.grad(cube)(x).tolist() == [3.0, 12.0]
+    assert taut.grad(cube)(x, scale=2.0).tolist() == [6.0, 24.0]
+    assert x.grad is None and not x.requires_grad
+
+
+def test_grad_composes_with_itself_and_with_compile() -> None:
+    def product(x: Any, y: Any) -> Any:
+        return (x * x * y).sum()
+
+    x, y = taut.tensor([3.0]), taut.tensor([5.0])
+    dx, dy = taut.grad(product, argnums=(0, 1))(x, y)
+    assert (dx.item(), dy.item()) == (30.0, 9.0)
+    second = taut.grad(lambda x, y: taut.grad(product)(x, y).sum())
+    assert second(x, y).item() == 10.0
+    assert taut.compile(second)(x, y).item() == 10.0
+    assert taut.compile(taut.grad(product, argnums=1))(x, y).item() == 9.0
+
+
+def test_grad_refuses_what_it_cannot_differentiate() -> None:
+    with pytest.raises(TypeError, match="argument 0 is int"):
+        taut.grad(lambda x: x)(3)
+    with pytest.raises(RuntimeError, match="returns a scalar tensor"):
+        taut.grad(lambda x: x)(taut.ones(2))

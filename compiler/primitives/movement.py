@@ -122,7 +122,7 @@ def _slice_type(x: Aval, *, start: Shape, stop: Shape, step: Dims) -> Aval:
         raise IRError(f"start, stop and step must have one entry for each dimension of {x}")
     for size, first, last, stride in zip(x.shape, start, stop, step, strict=True):
         bounds_known = not any(isinstance(d, SymDim) for d in (size, first, last))
-        if stride < 1 or (bounds_known and not 0 <= first <= last <= size):  # type: ignore[operator]  # ints here
+        if stride < 1 or (bounds_known and not 0 <= first <= last <= size):
             raise IRError(f"window [{first}:{last}:{stride}] is outside a dimension of size {size}")
     return x.with_shape(tuple(map(window_size, start, stop, step)))
 
