@@ -12,5 +12,6 @@ if __name__ == "taut":
     from . import optim as optim
     from .frontend.api import *  # noqa: F403  # __all__ says which
     from .frontend.api import __all__ as __all__
+    from .frontend.functions.public import *  # noqa: F403  # once more, for mypy: it reads no sum of lists
 
     __version__ = compiler.VERSION

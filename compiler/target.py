@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LANES = 16
-"""Elements that one vector operation of a generated kernel handles, on every machine.
+"""Elements of the narrowest vector operation that kernels use, on every machine."""
+
+REDUCTION_LANES = 64
+"""Partial results of a reduction along the last axis: element i goes to number i % 64.
 
 The order of a reduction follows from it, so it is a constant of the language and not of the CPU: a
 machine with narrower registers splits a vector into several.

@@ -194,7 +194,8 @@ def test_grad_makes_the_gradient_function() -> None:
     x = taut.tensor([1.0, 2.0])
     assert taut.grad(cube)(x).tolist() == [3.0, 12.0]
     assert taut.grad(cube)(x, scale=2.0).tolist() == [6.0, 24.0]
-    assert x.grad is None and not x.requires_grad
+    assert x.grad is None
+    assert not x.requires_grad
 
 
 def test_grad_composes_with_itself_and_with_compile() -> None:

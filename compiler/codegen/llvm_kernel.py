@@ -35,13 +35,13 @@ from ..schedule.loops import (
     Stage,
     Store,
 )
-from ..target import LANES
+from ..target import LANES, REDUCTION_LANES
 from .llvm_blocks import block_width, lanes_for
 from .llvm_cast import cast
 from .llvm_control import Carried, Number, Sizes, as_value, loop, smaller, when
 from .llvm_memory import Memory, Point, Registers
 from .llvm_ops import Operations
-from .llvm_reduce import REDUCTION_LANES, Reductions, initial, reductions, state_size
+from .llvm_reduce import Reductions, initial, reductions, state_size
 from .llvm_values import (
     I64,
     POINTER,

@@ -34,9 +34,6 @@ from .llvm_values import (
     width_of,
 )
 
-REDUCTION_LANES = 64
-"""Partial results of a reduction over the inner loop: part of the meaning, like LANES."""
-
 State: TypeAlias = list[ir.Value]
 _NOWHERE = (1 << 63) - 1
 

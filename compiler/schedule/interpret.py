@@ -20,12 +20,12 @@ from ..aval import Aval, Dim, evaluate_dim
 from ..errors import CheckFailed
 from ..ir import solve_sizes
 from ..primitive import get
+from ..target import REDUCTION_LANES
 from .loops import Compute, Const, Index, Instruction, Kernel, Load, Position, Reduce, Stage, Store
 from .own_steps import FLOAT_PARAMS, INTEGER_PARAMS
 from .program import MatrixView, Program, RunCall, RunCheck, RunCopy, RunKernel, RunMatmul, Step
 
 Array = npt.NDArray[Any]
-REDUCTION_LANES = 64
 GARBAGE = 0xA5
 Points: TypeAlias = Callable[[int], Sequence[Sequence[int]]]
 

@@ -1,21 +1,25 @@
 """The loop IR: what a kernel is, before any back end prints it.
 
-A kernel runs its *stages* once for each point of its outer, parallel loops.  A stage is a loop nest of its own (or,
-with no extents, straight code) over a scalar program; the value of a `Reduce` is complete when its stage ends, and
-later stages read it.  So an elementwise kernel is one stage without loops; a sum with its epilogue is a looped stage
-and a straight one; softmax is three stages: maximum, sum of exponentials, quotient.
+A kernel runs its *stages* once for each point of its outer, parallel loops.  A stage is a loop nest
+of its own (or, with no extents, straight code) over a scalar program; the value of a `Reduce` is
+complete when its stage ends, and later stages read it.  So an elementwise kernel is one stage
+without loops; a sum with its epilogue is a looped stage and a straight one; softmax is three
+stages: maximum, sum of exponentials, quotient.
 
     kernel softmax(x: f32 in, y: f32 out)  outer (64)  lanes inner
       stage (10):  %0 = load x[i0*10 + i1]; %1 = max %0
       stage (10):  %2 = load x[i0*10 + i1]; %3 = sub %2, %1; %4 = exp %3; %5 = sum %4
-      stage (10):  %6 = load x[i0*10 + i1]; %7 = sub %6, %1; %8 = exp %7; %9 = div %8, %5; store y[i0*10 + i1] = %9
+      stage (10):  %6 = load x[i0*10 + i1]; %7 = sub %6, %1; %8 = exp %7; %9 = div %8, %5
+                   store y[i0*10 + i1] = %9
 
-Registers are numbered through the whole kernel.  Only the results of `Reduce` outlive their stage (and, in a straight
-stage, everything: it belongs to the outer point).  Structurally equal kernels are equal objects but for name and lines.
+Registers are numbered through the whole kernel.  Only the results of `Reduce` outlive their stage
+(and, in a straight stage, everything: it belongs to the outer point).  Structurally equal kernels
+are equal objects but for name and lines.
 
-Which loop is spread over the lanes of a vector is part of the meaning, since it settles the order of reductions:
-"outer" is the last outer loop (each lane owns a row; reductions are sequential), "inner" is the last loop of each
-looped stage (`LANES` partial results combined in a fixed tree at the end), "none" is scalar code in order.
+Which loop is spread over the lanes of a vector is part of the meaning, since it settles the order
+of reductions: "outer" is the last outer loop (each lane owns a row; reductions are sequential),
+"inner" is the last loop of each looped stage (`REDUCTION_LANES` partial results, combined in a
+fixed tree at the end), "none" is scalar code in order.
 """
 
 from __future__ import annotations
@@ -33,10 +37,11 @@ Lanes: TypeAlias = Literal["outer", "inner", "none"]
 
 @dataclass(frozen=True)
 class Index:
-    """A position in a buffer, in elements: `offset + sum(coefficient * loop variable) + sum(stride * register)`.
+    """A position in a buffer, in elements.
 
-    `coefficients` has an entry for each loop: the outer loops, then the stage's.  `dynamic` holds (register, stride)
-    for positions that are data.
+    It is `offset + sum(coefficient * loop variable) + sum(stride * register)`.
+    `coefficients` has an entry for each loop: the outer loops, then the stage's.  `dynamic` holds
+    (register, stride) for positions that are data.
     """
 
     offset: Dim
@@ -74,7 +79,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Compute:
-    """`register = primitive(operands)`: the scalar code is the primitive's `Elementwise` lowering."""
+    """`register = primitive(operands)`, by the scalar code of its `Elementwise` lowering."""
 
     register: Register
     primitive: str
@@ -85,9 +90,9 @@ class Compute:
 
 @dataclass(frozen=True)
 class Reduce:
-    """`register` = all of the stage's values of `operand`, combined ("add", "mul", "max", "min", "argmax").
+    """`register` = all of the stage's values of `operand`, combined.
 
-    An argmax's result is the position along the stage's single loop, as i64.
+    `combine` is "add", "mul", "max", "min" or "argmax".  An argmax's result is the position along the stage's single loop, as i64.
     """
 
     register: Register

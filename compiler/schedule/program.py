@@ -1,4 +1,4 @@
-"""A scheduled program: buffers, and the steps that fill them in order.  Plain data, printed as the `memory` stage."""
+"""A scheduled program: buffers, and the steps that fill them; the stage `memory` prints it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class Buffer:
     Attributes:
         name: for people: the value's name.
         aval: type of the (first) value it holds; elements are contiguous, row-major.
-        kind: "input" (an argument; written only if donated), "output" (fresh memory of the caller's) or "temp".
+        kind: "input" (an argument; written only if donated), "output" (fresh memory of the
+            caller's) or "temp".
         position: which input, which output, or which slot of the arena.
     """
 
@@ -29,9 +30,12 @@ class Buffer:
 
 @dataclass(frozen=True)
 class MatrixView:
-    """A batch of matrices inside a buffer, in elements: row-major, or column-major where `transposed`.
+    """A batch of matrices inside a buffer, in elements.
 
-    The element (b, i, j) is at `offset + b*batch_stride + (j*leading + i if transposed else i*leading + j)`.
+    They are row-major, or column-major where `transposed`.
+
+    The element (b, i, j) is at `offset + b*batch_stride + i*leading + j`, with i and j swapped
+    where it is transposed.
     """
 
     buffer: int
@@ -69,7 +73,8 @@ class RunCall:
 
     `solve`: buffers (a, b, x, regular), integers (batch, n, columns); x may not overlap a or b.
     `uniform`, `normal`: buffers (state, out, new state), integers (count,).
-    `integers`: the same with integers (count, low, high).  `bernoulli`: the same with floats (p,).
+    `integers`: the same with integers (count, low, high).  `bernoulli`: the same with floats (p,);
+    `uniform_between`: with (low, high); `normal_scaled`: with (mean, std).
     """
 
     function: str

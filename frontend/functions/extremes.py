@@ -184,7 +184,7 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     """
     axis = wrap_dim(dim, input.ndim)
     size = shape_of(input)[axis] if input.ndim else 1
-    if k < 0 or k > size:  # type: ignore[operator]  # a trace is refused below anyway
+    if k < 0 or k > size:
         raise RuntimeError("selected index k out of range")
     indices = argsort(input, dim, largest)
     if input.ndim:

@@ -81,7 +81,7 @@ def _line_positions(name: str, input: Tensor, axis: int, index: Tensor) -> Tenso
 def _require_no_larger(input: Tensor, axis: int, index: Tensor) -> None:
     for dim, (own, size) in enumerate(zip(shape_of(index), shape_of(input), strict=True)):
         known = not (isinstance(own, SymDim) or isinstance(size, SymDim))
-        if dim != axis and (own > size if known else own != size):  # type: ignore[operator]  # numbers if known
+        if dim != axis and (own > size if known else own != size):
             raise RuntimeError(
                 f"Size does not match at dimension {dim} expected index {list(index.shape)} to be "
                 "no "
@@ -153,7 +153,7 @@ def _leading(name: str, src: Tensor, shape: tuple[Dim, ...]) -> Tensor:
     own = shape_of(src)
     if own == shape:
         return src
-    if len(own) != len(shape) or any(s > o for s, o in zip(shape, own, strict=True)):  # type: ignore[operator]  # known sizes
+    if len(own) != len(shape) or any(s > o for s, o in zip(shape, own, strict=True)):
         raise RuntimeError(
             f"Expected index {list(shape)} to be no larger than src {list(own)}{place()}"
         )

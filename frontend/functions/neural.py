@@ -45,7 +45,7 @@ __all__ = [
 
 
 SMALL_WEIGHT = 4096
-"""Elements of a weight up to which its product with a vector is a fused sum, not a matrix product."""
+"""Elements of a weight up to which its product with a vector is a fused sum."""
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -96,8 +96,9 @@ def _of_vector(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def _in_order(input: Tensor, weight: Tensor) -> Tensor:
     """The product of a small weight with a vector as a sum over rows of the transpose.
 
-    A sum along a dimension that is not the last is taken in order, each product rounded, which is how PyTorch
-    multiplies small matrices with vectors; and it fuses with what comes before and after.
+    A sum along a dimension that is not the last is taken in order, each product rounded, which is
+    how PyTorch multiplies small matrices with vectors; and it fuses with what comes before and
+    after.
     """
     rows, columns = shape_of(weight)
     spread = apply(M.broadcast, input, dims=(0,), shape=(columns, rows))

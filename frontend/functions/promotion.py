@@ -26,7 +26,8 @@ _NUMBER = (bool, int, float)
 def result_dtype(*operands: Operand) -> DType:
     """The dtype in which PyTorch computes on these operands.
 
-    Tensors with dimensions decide; a 0-d tensor, and after it a number, counts only if its kind ranks higher.
+    Tensors with dimensions decide; a 0-d tensor, and after it a number, counts only if its kind
+    ranks higher.
     """
     tiers: list[DType | None] = [None, None, None]
     for operand in operands:
@@ -53,7 +54,7 @@ def converted(operand: Operand, dtype: DType) -> Operand:
     """An operand in the given dtype; numbers stay numbers."""
     if isinstance(operand, TensorBase):
         same = operand.dtype is dtype and not (operand.traced_aval and operand.traced_aval.weak)
-        return operand if same else apply(E.cast, operand, dtype=dtype)  # type: ignore[arg-type]  # a TensorBase is a Tensor
+        return operand if same else apply(E.cast, operand, dtype=dtype)
     if dtype.kind == "float":
         return float(operand)
     return bool(operand) if dtype.kind == "bool" else int(operand)
@@ -73,8 +74,8 @@ def broadcast_shapes(*shapes: Sequence[Dim]) -> Shape:
                 result[axis] = size
             elif size not in (1, result[axis]):
                 raise RuntimeError(
-                    f"The size of tensor a ({result[axis]}) must match the size of tensor b ({size}) "
-                    f"at non-singleton dimension {axis}{place()}"
+                    f"The size of tensor a ({result[axis]}) must match the size of tensor b "
+                    f"({size}) at non-singleton dimension {axis}{place()}"
                 )
     return tuple(result)
 
@@ -94,12 +95,12 @@ def together(*operands: Operand, dtype: DType | None = None) -> tuple[Any, ...]:
     typed = [converted(o, target) for o in operands]
     tensors = [o for o in typed if isinstance(o, TensorBase)]
     shapes = [shape_of(t) for t in tensors]
-    if all([s == shapes[0] for s in shapes[1:]]):
+    if shapes.count(shapes[0]) == len(shapes):
         return tuple(typed)
     shape = broadcast_shapes(*shapes)
     if _numpy_broadcasts(tensors):
         return tuple(typed)
-    return tuple(broadcast_to(o, shape) if isinstance(o, TensorBase) else o for o in typed)  # type: ignore[arg-type]  # as above
+    return tuple(broadcast_to(o, shape) if isinstance(o, TensorBase) else o for o in typed)
 
 
 def _numpy_broadcasts(tensors: Sequence[TensorBase]) -> bool:

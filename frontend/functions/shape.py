@@ -79,7 +79,7 @@ def infer_shape(x: Tensor, shape: Sequence[Any]) -> Shape:
             )
         if not isinstance(known, SymDim) and not isinstance(total, SymDim) and total % known:
             raise invalid
-        sizes[unknown[0]] = total // known  # type: ignore[operator]  # sizes divide or refuse
+        sizes[unknown[0]] = total // known
     if size_of(sizes) != total:
         raise invalid
     return tuple(sizes)
