@@ -92,7 +92,8 @@ class Compute:
 class Reduce:
     """`register` = all of the stage's values of `operand`, combined.
 
-    `combine` is "add", "mul", "max", "min" or "argmax".  An argmax's result is the position along the stage's single loop, as i64.
+    `combine` is "add", "mul", "max", "min" or "argmax".  An argmax's result is the position along
+    the stage's single loop, as i64.
     """
 
     register: Register
