@@ -3,15 +3,30 @@
 The package is the folder that this file lies in: see ``[tool.setuptools]`` in ``pyproject.toml``.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 # A test runner may import the checkout a second time, by its folder's name: that copy stays empty.
 if __name__ == "taut":
-    from . import autograd as autograd
     from . import compiler as compiler
-    from . import linalg as linalg
-    from . import nn as nn
-    from . import optim as optim
-    from .frontend.api import *  # noqa: F403  # __all__ says which
+    from .frontend.api import *
     from .frontend.api import __all__ as __all__
-    from .frontend.functions.public import *  # noqa: F403  # once more, for mypy: it reads no sum of lists
+    from .frontend.functions.public import *
 
     __version__ = compiler.VERSION
+
+    if TYPE_CHECKING:
+        from . import autograd as autograd
+        from . import linalg as linalg
+        from . import nn as nn
+        from . import optim as optim
+        from . import testing as testing
+
+    def __getattr__(name: str) -> object:
+        """Imports `taut.nn` and its like when they are first named: `import taut` stays quick."""
+        if name in ("autograd", "linalg", "nn", "optim", "testing"):
+            from importlib import import_module
+
+            return import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
