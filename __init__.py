@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 # A test runner may import the checkout a second time, by its folder's name: that copy stays empty.
 if __name__ == "taut":
     from . import compiler as compiler
-    from .frontend.api import *
+    from .frontend.api import *  # noqa: F403  # __all__ says which
     from .frontend.api import __all__ as __all__
-    from .frontend.functions.public import *
+    from .frontend.functions.public import *  # noqa: F403  # again, for mypy: it adds no lists up
 
     __version__ = compiler.VERSION
 

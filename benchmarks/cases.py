@@ -70,6 +70,25 @@ def _trained(peer: str, sizes: tuple[int, ...], batch: int, activation: str, ada
     return lambda: run(x, y)
 
 
+def _article(peer: str) -> Step:
+    """The article's loop, which never sets its gradients to zero; a small rate keeps it tame."""
+    torch, nn, optim = frameworks(peer)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(1, 10), nn.Linear(10, 1))
+    optimizer = optim.SGD(model.parameters(), lr=1e-9)
+    criterion = nn.MSELoss()
+    x, y = torch.tensor([1.0]), torch.tensor([2.0])
+
+    def step(x: Any, y: Any) -> Any:
+        loss = criterion(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    run = compiled(peer, torch, step)
+    return lambda: run(x, y)
+
+
 def _trained_jax(sizes: tuple[int, ...], batch: int, activation: str, adam: bool) -> Step:
     import jax
     import jax.numpy as jnp
@@ -144,12 +163,17 @@ def _function(peer: str, shape: tuple[int, ...], name: str) -> Step:
 
 
 CASES: dict[str, Callable[[str], Step]] = {
+    "article": _article,
     "network": lambda peer: _trained(peer, (1, 10, 1), 0, "", adam=False),
     "digits": lambda peer: _trained(peer, (64, 128, 64, 10), 64, "ReLU", adam=True),
     "mlp": lambda peer: _trained(peer, (784, 256, 256, 10), 64, "Tanh", adam=False),
     "gelu": lambda peer: _function(peer, (1 << 20,), "gelu"),
     "softmax": lambda peer: _function(peer, (1024, 512), "softmax"),
 }
+
+
+ABSENT = {"article": ("jax",)}
+"""Peers that a case is not written for."""
 
 
 def checksum(result: Any) -> list[float]:

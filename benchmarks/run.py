@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cases import CASES, PEERS, checksum
+from cases import ABSENT, CASES, PEERS, checksum
 
 CHECKED_STEPS = 5
 TOLERANCE = 2e-4
@@ -134,7 +134,8 @@ def main() -> None:
     if missing := [p for p in wanted if p not in peers]:
         print(f"not installed: {', '.join(missing)}")
     for case in options.cases or CASES:
-        report(case, measure(case, options.rounds, options.seconds, peers))
+        able = [peer for peer in peers if peer not in ABSENT.get(case, ())]
+        report(case, measure(case, options.rounds, options.seconds, able))
 
 
 if __name__ == "__main__":

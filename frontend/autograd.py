@@ -18,7 +18,7 @@ from ..compiler.autodiff.vjp import backward_graph, mark_grad
 from ..compiler.evaluate import interpret
 from ..compiler.ir import Graph, Loc, Node, Value
 from ..compiler.quiet import quiet
-from .context import Mode, current, set_mode, using
+from .context import Mode, current, set_mode
 from .core import Array, Storage, TensorBase, from_array
 from .tape import apply_all
 from .tape_reading import (
@@ -264,16 +264,19 @@ def backward(
 
 def accumulate(leaf: Tensor, grad: Tensor, create_graph: bool = False) -> None:
     """Adds to a leaf's `.grad`: in place if there is one already."""
-    from .functions.arithmetic import add
-
-    known = leaf._grad if current().trace is None else leaf.grad
+    traced = current().trace is not None
+    known = leaf.grad if traced else leaf._grad
     if known is None:
         leaf.grad = grad
     elif create_graph:
-        leaf.grad = add(known, grad)
-    else:
-        with using(Mode(current().trace, False)):
+        leaf.grad = known + grad
+    elif traced:
+        with grad_mode(False):
             known.add_(grad)
+    else:
+        add: Any = np.add
+        quiet.run(add, known.array, grad.array, known.array)
+        known.storage.version += 1
 
 
 def _require_history(tensor: Tensor) -> None:

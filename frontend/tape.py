@@ -16,7 +16,7 @@ import numpy as np
 from ..compiler.primitive import Primitive
 from ..compiler.quiet import quiet
 from .context import current
-from .core import Array, Payload, Storage, TensorBase, from_array, make_tensor
+from .core import Payload, Storage, TensorBase, from_array, make_tensor
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -76,7 +76,31 @@ def apply(primitive: Primitive, *operands: Operand, **params: Any) -> Tensor:
 
     A number among the operands stands for itself in every element.
     """
-    return apply_all(primitive, operands, params)[0]
+    mode = current()
+    if mode.trace is not None:
+        return apply_all(primitive, operands, params)[0]
+    # Eager mode spends its time here: one pass over the operands, and no more tuples than needed.
+    inputs: list[Any] = []
+    taped = False
+    for operand in operands:
+        if isinstance(operand, TensorBase):
+            inputs.append(operand.array)
+            if operand.array is None:
+                raise leaked_tracer()
+            taped = taped or operand._requires_grad
+        else:
+            inputs.append(operand)
+    output = quiet.run(primitive.reference, *inputs, **params)
+    if type(output) is tuple:
+        return _results(primitive, operands, params, tuple(inputs), output)[0]
+    result = from_array(output)
+    array: Any = result.array
+    if primitive.view and array.base is not None:
+        shared: Any = operands[0]
+        result.storage.parent = shared.storage
+    if taped and mode.grad:
+        record_entry(primitive, params, operands, tuple(inputs), (result,), (array,))
+    return result
 
 
 def apply_all(
@@ -84,37 +108,37 @@ def apply_all(
 ) -> tuple[Tensor, ...]:
     """All results of a primitive on tensors."""
     mode = current()
-    inputs: tuple[Any, ...]
-    outputs: tuple[Any, ...]
-    if mode.trace is not None:
-        inputs, outputs = mode.trace.record(primitive, operands, params)
-        results = tuple([mode.trace.wrap(value) for value in outputs])
-    else:
+    if mode.trace is None:
         inputs = tuple([o.array if isinstance(o, TensorBase) else o for o in operands])
-        outputs = run_reference(primitive, inputs, params)
-        results = tuple([from_array(array) for array in outputs])
-        if primitive.view and outputs[0].base is not None:
-            shared: Any = operands[0]
-            results[0].storage.parent = shared.storage
-    # A list, not a generator: there are few operands, and every operation comes by here.
-    if mode.grad and any([isinstance(o, TensorBase) and o._requires_grad for o in operands]):  # noqa: C419  # as above
-        record_entry(primitive, params, operands, inputs, results, outputs)
+        if any(i is None for i in inputs):
+            raise leaked_tracer()
+        output = quiet.run(primitive.reference, *inputs, **params)
+        outputs = output if type(output) is tuple else (output,)
+        return _results(primitive, operands, params, inputs, outputs)
+    recorded, values = mode.trace.record(primitive, operands, params)
+    results = tuple([mode.trace.wrap(value) for value in values])
+    if mode.grad and _any_requires_grad(operands):
+        record_entry(primitive, params, operands, recorded, results, values)
     return results
 
 
-def run_reference(
-    primitive: Primitive, inputs: Sequence[Any], params: dict[str, Any]
-) -> tuple[Array, ...]:
-    """Results of a primitive on arrays, each an array (of 0-d ones NumPy returns scalars)."""
-    for array in inputs:
-        if array is None:
-            raise leaked_tracer()
-    result = quiet.run(primitive.reference, *inputs, **params)
-    if type(result) is np.ndarray:
-        return (result,)
-    if type(result) is tuple:
-        return tuple([np.asarray(r) for r in result])
-    return (np.asarray(result),)
+def _results(
+    primitive: Primitive,
+    operands: Sequence[Operand],
+    params: dict[str, Any],
+    inputs: tuple[Any, ...],
+    outputs: Sequence[Any],
+) -> tuple[Tensor, ...]:
+    """What a reference returned, as taped tensors."""
+    results = tuple([from_array(array) for array in outputs])
+    if current().grad and _any_requires_grad(operands):
+        arrays = tuple([r.array for r in results])
+        record_entry(primitive, params, operands, inputs, results, arrays)
+    return results
+
+
+def _any_requires_grad(operands: Sequence[Operand]) -> bool:
+    return any(isinstance(o, TensorBase) and o._requires_grad for o in operands)
 
 
 def leaked_tracer() -> RuntimeError:

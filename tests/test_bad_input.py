@@ -169,13 +169,16 @@ def read_cases() -> list[tuple[str, str]]:
     return cases
 
 
+ALL = read_cases()
+
+
 def run(program: str) -> None:
     names = {"taut": taut, "nn": nn, "optim": optim, "F": nn.functional, "np": np}
     exec(compile(program, "user.py", "exec"), names)  # noqa: S102  # the cases are this file's own
 
 
 @pytest.mark.filterwarnings("ignore:Using a target size")  # before the error that follows from it
-@pytest.mark.parametrize(("program", "error"), read_cases(), ids=lambda text: text[-60:])
+@pytest.mark.parametrize(("program", "error"), ALL, ids=[case.splitlines()[-1] for case, _ in ALL])
 def test_error(program: str, error: str) -> None:
     with pytest.raises(Exception) as caught:  # noqa: PT011  # the message is compared below
         run(program)
@@ -205,7 +208,7 @@ class Trainer:
         return loss
 
     def state(self) -> list[Any]:
-        """Everything that a step may change; moments of zeros are those of an optimizer at first."""
+        """All that a step may change; moments of zeros are what an optimizer starts from."""
         state = self.optimizer.state_dict()["state"]
         moments = [v.numpy().copy() for entry in state.values() for v in entry.values()]
         weight = self.embedding.weight
@@ -264,7 +267,7 @@ MISTAKES = [
     ("%y: f32[3]) ->", "%y: f32[3] ->", "2:37: expected ',' or ')', found ->"),
     ("%y: f32[3]", "%y: f33[3]", "2:30: unknown dtype 'f33'; did you mean 'f32'?"),
     ("<B>", "", "2:17: the size 'B' is not declared"),
-    ("broadcast", "brodcast", "3:21: unknown primitive 'brodcast'; did you mean 'broadcast'?"),
+    ("broadcast", "broadkast", "3:21: unknown primitive 'broadkast'; did you mean 'broadcast'?"),
     ("{dims = [1]}", "", "3:21: broadcast needs the attribute 'dims'"),
     ("[1]}", "[2]}", "3:21: broadcast: f32[3] does not broadcast to [B,3] along dims [2]"),
     ("%x, %wide", "%x, %wild", "4:28: %wild is not defined; did you mean '%wide'?"),
