@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import math
 import re
@@ -11,9 +12,8 @@ from ..aval import Aval, Dim, FloorDiv, SymDim
 from ..dtypes import DType
 
 _MODULE = ("array", "batch", "entry", "kernel", "math", "matrix", "np", "program", "table", "words")
-_BUILTINS = ("abs", "int", "range")
-RESERVED = frozenset(_MODULE + _BUILTINS)
-"""Names that mean something in every generated module."""
+RESERVED = frozenset((*_MODULE, *dir(builtins)))
+"""Names that mean something in every generated module; Numba refuses a redefined builtin."""
 
 _GENERATED = re.compile(r"[iv]\d+(_best)?")  # loop variables, registers
 
