@@ -161,26 +161,28 @@ def record_entry(
     sources: list[Source] = []
     written: list[tuple[Storage, int] | None] = []
     for operand in operands:
-        if isinstance(operand, TensorBase):
-            storage = operand.storage
-            written.append((storage, _writes(storage)))
-            tensor: Any = operand
-            sources.append(source_of(tensor) if operand._requires_grad else None)
-        else:
+        if not isinstance(operand, TensorBase):
             written.append(None)
             sources.append(None)
-    written += [(result.storage, _writes(result.storage)) for result in results]
+            continue
+        storage = operand.storage
+        plain = not storage.programs and storage.parent is None
+        written.append((storage, storage.version if plain else storage.writes()))
+        tensor: Any = operand
+        if not operand._requires_grad:
+            sources.append(None)
+        elif operand.base is None and operand.entry is not None:
+            sources.append((operand.entry, operand.index))
+        else:
+            sources.append(source_of(tensor))
+    for result in results:
+        storage = result.storage
+        written.append((storage, storage.writes() if primitive.view else 0))
     entry = Entry(primitive, params, inputs, tuple(sources), outputs, tuple(written))
     for index, result in enumerate(results):
-        if result.dtype.is_floating_point:
+        array = result.array
+        if result.dtype.is_floating_point if array is None else array.dtype.kind == "f":
             result.entry, result.index, result._requires_grad = entry, index, True
-
-
-def _writes(storage: Storage) -> int:
-    """`storage.writes()`, which is one attribute for most."""
-    if storage.programs or storage.parent is not None:
-        return storage.writes()
-    return storage.version
 
 
 def source_of(tensor: Tensor) -> Source:
