@@ -11,12 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..compiler.aval import Aval
+from ..compiler.errors import CheckFailed
 from ..compiler.ir import Graph, Value
 from ..compiler.primitive import Cotangents, Primitive
 from ..compiler.primitives.create import full_like
 from ..runtime.compile import compile_graph
 from ..runtime.options import Options
 from .core import CallCounter, TensorBase, from_array
+from .errors import check_error
 from .inplace import assign
 from .record import Fresh, Recording
 from .specialisation import MISS, found, through
@@ -119,6 +121,9 @@ def _call_of(executable: Any, graph: Graph, owner: Any, vjp: Any = None) -> Prim
 
     def reference(*arrays: Any) -> Any:
         owner.native_calls += 1
-        return tuple(executable(arrays))
+        try:
+            return tuple(executable(arrays))
+        except CheckFailed as failed:
+            raise check_error(str(failed)) from None
 
     return Primitive(graph.name, lambda *_: types, reference, vjp, None, "a compiled program")

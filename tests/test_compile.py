@@ -433,6 +433,13 @@ def test_a_failing_check_leaves_the_state_untouched() -> None:
     assert (embedding.weight.detach().numpy() != before).any()
 
 
+def test_a_failing_check_of_a_compiled_forward_raises_as_eager_mode_does() -> None:
+    embedding = taut.compile(nn.Embedding(4, 2))
+    assert embedding(taut.tensor([1, 2])).shape == (2, 2)
+    with pytest.raises(IndexError, match="index out of range"):
+        embedding(taut.tensor([1, 9]))
+
+
 def test_arguments_that_overlap_written_state_are_refused() -> None:
     table = taut.zeros(2)
 
