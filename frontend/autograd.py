@@ -7,7 +7,7 @@ applied to what (the tape's structure), so it is kept and a loop derives it once
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 
 from ..compiler.autodiff.vjp import backward_graph, mark_grad
+from ..compiler.aval import size_of
 from ..compiler.evaluate import interpret
 from ..compiler.ir import Graph, Loc, Node, Value
 from ..compiler.quiet import quiet
 from .context import Mode, current, set_mode
-from .core import Array, Storage, TensorBase, from_array
+from .core import Array, Storage, TensorBase, from_array, shape_of
 from .tape import apply_all
 from .tape_reading import (
     Slot,
@@ -142,7 +143,13 @@ def _run_arrays(plan: Plan, inputs: Sequence[Array]) -> list[Array]:
             values.append(out)
         else:
             values.extend(out)
-    return [values[o] for o in plan.outputs]
+    # An output that is an input, or that another leaf has, must not become a gradient as it is.
+    taken = set(range(len(inputs)))
+    outputs = []
+    for place in plan.outputs:
+        outputs.append(np.array(values[place]) if place in taken else values[place])
+        taken.add(place)
+    return outputs
 
 
 def _numbering(graph: Graph) -> dict[Value, int]:
@@ -226,20 +233,19 @@ def cotangents_of_leaves(
         if trace is not None:
             grads = [trace.wrap(v) for v in _run_traced(trace, plan, inputs, tape)]
         else:
-            grads = [from_array(a) for a in _owned(_run_arrays(plan, inputs), inputs)]
+            grads = [from_array(array) for array in _run_arrays(plan, inputs)]
     if not (retain_graph or create_graph):
         for entry in tape.entries:
             entry.outputs = None
     return dict(zip(tape.leaves, grads, strict=True))
 
 
-def _owned(grads: Sequence[Any], inputs: Sequence[Any]) -> Iterator[Array]:
-    """Gradients as arrays that share memory with nothing else and can be written to."""
-    for grad in grads:
-        array = np.asarray(grad)
-        fresh = array.base is None and array.flags.owndata and array.flags.c_contiguous
-        shared = any(array is other for other in inputs)
-        yield array if fresh and not shared else np.array(array, order="C")
+def _owned(grad: Tensor) -> Tensor:
+    """A gradient whose memory is its own and in order; one that views other memory is copied."""
+    array = grad.array
+    if array is None or (array.base is None and array.flags.c_contiguous):
+        return grad
+    return from_array(np.array(array, order="C"))
 
 
 # --- the public interface -------------------------------------------------------------------------
@@ -267,7 +273,7 @@ def accumulate(leaf: Tensor, grad: Tensor, create_graph: bool = False) -> None:
     traced = current().trace is not None
     known = leaf.grad if traced else leaf._grad
     if known is None:
-        leaf.grad = grad
+        leaf.grad = grad if create_graph else _owned(grad)
     elif create_graph:
         leaf.grad = known + grad
     elif traced:
@@ -288,7 +294,7 @@ def _seed(tensor: Tensor, gradient: Tensor | None) -> Tensor:
     from .create import ones_like
 
     if gradient is None:
-        if tensor.numel() != 1:
+        if size_of(shape_of(tensor)) != 1:
             raise RuntimeError("grad can be implicitly created only for scalar outputs")
         return ones_like(tensor)
     if tuple(gradient.shape) != tuple(tensor.shape):
@@ -329,7 +335,8 @@ def grad(
     keep = create_graph if retain_graph is None else retain_graph
     wanted = {(t.entry, t.index): t for t in targets if t.entry is not None}
     found = cotangents_of_leaves(heads, seeds, create_graph, keep, wanted)
-    results = [found.get(t) for t in targets]
+    owned = {t: g if create_graph else _owned(g) for t, g in found.items()}
+    results = [owned.get(t) for t in targets]
     if not allow_unused and any(r is None for r in results):
         raise RuntimeError(
             "One of the differentiated Tensors appears to not have been used in the graph. Set "

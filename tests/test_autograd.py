@@ -36,6 +36,17 @@ def test_gradients_accumulate_in_place() -> None:
     assert first.tolist() == [7.0, 7.0]
 
 
+def test_leaves_with_equal_gradients_do_not_share_them() -> None:
+    x, y = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    for _ in range(2):
+        ((x + y) * 2).sum().backward()
+    assert x.grad is not None
+    assert y.grad is not None
+    assert x.grad.tolist() == y.grad.tolist() == [4.0, 4.0]
+    x.grad.zero_()
+    assert y.grad.tolist() == [4.0, 4.0]
+
+
 def test_second_order() -> None:
     x = leaf(2.0)
     (first,) = taut.autograd.grad(x**3, x, create_graph=True)

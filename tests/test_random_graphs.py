@@ -230,12 +230,12 @@ def require_solution(a: Array, b: Array, x: Array, regular: Array) -> None:
 # --- tests ----------------------------------------------------------------------------------------
 
 
-SAMPLE = [pytest.param(seed, marks=pytest.mark.quick) for seed in range(4)]
-"""Runs on either back end within seconds; Numba takes as many for each further graph."""
-MANY = [*SAMPLE, *range(len(SAMPLE), 50)] if IS_LLVM else SAMPLE
+MANY = range(50 if IS_LLVM else 4)
+"""Numba takes a second for each graph."""
+QUICK = [pytest.param(seed, marks=pytest.mark.quick) for seed in MANY[:2]]
 
 
-@pytest.mark.parametrize("seed", MANY)
+@pytest.mark.parametrize("seed", [*QUICK, *MANY[2:]])
 def test_native_code(seed: int) -> None:
     graph, arguments = draw(seed, halves=IS_LLVM)
     require(run_passes(graph), arguments)
@@ -247,6 +247,7 @@ def test_native_gradients(seed: int) -> None:
     require(run_passes(joint(graph)), arguments)
 
 
+@pytest.mark.skipif(not IS_LLVM, reason="Numba has its own levels")
 @pytest.mark.parametrize("seed", MANY[::10])
 def test_optimisation_levels(seed: int) -> None:
     graph, arguments = draw(seed, halves=IS_LLVM)
