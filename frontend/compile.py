@@ -130,7 +130,7 @@ class CompiledFunction(Generic[P, R]):
                 shape: Any = (
                     (len(array.shape), array.shape[1:]) if self._options.dynamic else array.shape
                 )
-                parts.append((array.dtype, shape, leaf._requires_grad))
+                parts.append((array.dtype, shape, leaf._requires_grad, leaf._grad is None))
             elif type(leaf) is float:
                 parts.append(float)
             else:

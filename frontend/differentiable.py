@@ -17,6 +17,7 @@ from ..compiler.primitive import Cotangents, Primitive
 from ..compiler.primitives.create import full_like
 from ..runtime.compile import compile_graph
 from ..runtime.options import Options
+from .autograd import grad_mode
 from .core import CallCounter, TensorBase, from_array
 from .errors import check_error
 from .inplace import assign
@@ -77,7 +78,9 @@ class DifferentiableForward:
         if not self.is_current():
             return MISS
         operands = [self._operand(binding, leaves) for binding in self.recording.bindings]
-        outputs = apply_all(self._program, operands, {})
+        # What is about to be written is taped as it was.
+        read = [o.clone() if i in self._written else o for i, o in enumerate(operands)]
+        outputs = apply_all(self._program, read, {})
         self.counter.count += 1
         self._write_state(operands, outputs)
         values = [self._value(result, leaves, outputs) for result in self.recording.results]
@@ -95,9 +98,11 @@ class DifferentiableForward:
         return tensor.base if tensor.base is not None else from_array(tensor.storage.array)
 
     def _write_state(self, operands: Sequence[Any], outputs: Sequence[Any]) -> None:
-        for position, output in zip(self.recording.graph.donations, outputs, strict=True):
-            if position is not None:
-                assign(operands[position], output.detach(), checked=False)
+        donations = self.recording.graph.donations
+        with grad_mode(False):  # what is written is state, also where it is a leaf
+            for position, output in zip(donations, outputs, strict=True):
+                if position is not None:
+                    assign(operands[position], output.detach(), checked=False)
 
     def _value(self, result: Any, leaves: Sequence[Any], outputs: Sequence[Any]) -> Any:
         if isinstance(result, Fresh):
@@ -122,8 +127,9 @@ def _call_of(executable: Any, graph: Graph, owner: Any, vjp: Any = None) -> Prim
     def reference(*arrays: Any) -> Any:
         owner.native_calls += 1
         try:
-            return tuple(executable(arrays))
+            outputs = executable(arrays)
         except CheckFailed as failed:
             raise check_error(str(failed)) from None
+        return tuple(outputs) if len(outputs) != 1 else outputs[0]
 
     return Primitive(graph.name, lambda *_: types, reference, vjp, None, "a compiled program")

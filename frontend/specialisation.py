@@ -168,12 +168,13 @@ class Specialisation:
                 if not isinstance(arg, TensorBase):
                     return MISS
                 array = arg.array
-                dtype, shape, needs_grad = last
+                dtype, shape, needs_grad, no_grad = last
                 if (
                     array is None
                     or array.dtype is not dtype
                     or array.shape != shape
                     or arg._requires_grad is not needs_grad
+                    or (arg._grad is None) is not no_grad
                 ):
                     return MISS
             elif last is float:
@@ -318,7 +319,7 @@ def _likeness(leaf: Any, lifted: bool) -> Any:
     """What an argument must be for the program to serve it: a tensor's type, `float`, or itself."""
     if isinstance(leaf, TensorBase):
         assert leaf.array is not None
-        return leaf.array.dtype, leaf.array.shape, leaf._requires_grad
+        return leaf.array.dtype, leaf.array.shape, leaf._requires_grad, leaf._grad is None
     return float if lifted else leaf
 
 

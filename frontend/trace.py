@@ -18,7 +18,8 @@ from ..compiler.ir import Check, Graph, Loc, Node, Value
 from ..compiler.primitive import Primitive
 from ..compiler.primitives.create import constant, graph_input
 from .core import Storage, TensorBase, make_tensor
-from .frames import assigned_name, user_frame, user_loc
+from .errors import UntraceableError
+from .frames import assigned_name, place, user_frame, user_loc
 from .writes import write_through
 
 if TYPE_CHECKING:
@@ -204,6 +205,11 @@ class Trace:
         grad: Tensor | None = tensor._grad
         if grad is None:
             self.absent_grads.append(tensor)
+        elif tensor.storage in self.proxies:
+            raise UntraceableError(
+                "a compiled function cannot add to the .grad that an argument has already"
+                f"{place()}; set it to None before the call, or make the tensor a parameter"
+            )
         else:
             self.grad_storages[grad.storage] = tensor
         self.grads[tensor] = grad

@@ -452,3 +452,61 @@ def test_arguments_that_overlap_written_state_are_refused() -> None:
     add(taut.ones(2))
     with pytest.raises(RuntimeError, match="shares memory"):
         add(table)
+
+
+def test_backward_outside_with_a_single_gradient() -> None:
+    w = taut.ones(3, requires_grad=True)
+    taut.compile(lambda x: x * w)(taut.ones(3) * 2).sum().backward()
+    assert w.grad is not None
+    assert w.grad.tolist() == [2.0, 2.0, 2.0]
+
+
+def test_a_forward_may_write_a_leaf_and_be_differentiated() -> None:
+    w = taut.ones(3, requires_grad=True)
+
+    def forward(x: Any) -> Any:
+        with taut.no_grad():
+            w.mul_(2)
+        return (x * w * w).sum()
+
+    taut.compile(forward)(taut.ones(3)).backward()
+    assert w.tolist() == [2.0, 2.0, 2.0]
+    assert w.grad is not None
+    assert w.grad.tolist() == [4.0, 4.0, 4.0]
+
+
+def test_gradients_of_arguments() -> None:
+    square = taut.compile(lambda x: (x * x).sum().backward())
+    x = taut.ones(2, requires_grad=True)
+    square(x)
+    assert x.grad is not None
+    assert x.grad.tolist() == [2.0, 2.0]
+    with pytest.raises(RuntimeError, match=r"cannot add to the \.grad that an argument has"):
+        square(x)
+    assert x.grad.tolist() == [2.0, 2.0]
+
+
+def test_a_literal_may_be_a_result_and_an_operand() -> None:
+    net = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
+    optimizer = optim.SGD(net.parameters(), lr=0.1)
+
+    @taut.compile
+    def step(x: Any) -> Any:
+        optimizer.zero_grad()
+        loss = net(x).sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    first, second = step(taut.ones(1, 3)), step(taut.ones(1, 3))
+    assert second.item() < first.item()
+    bias = list(net.parameters())[-1]
+    assert bias.grad is not None
+    assert bias.grad.tolist() == [1.0]
+
+
+def test_the_sign_of_a_constant_zero_counts() -> None:
+    zeros = taut.compile(lambda x: (x.sum(), taut.full((2,), 0.0), taut.full((2,), -0.0)))
+    _, plus, minus = zeros(taut.ones(2))
+    assert not np.signbit(plus.numpy()).any()
+    assert np.signbit(minus.numpy()).all()

@@ -160,7 +160,9 @@ class Builder:
         value = key[0]
         if value.is_input or key in self._reread:
             return True
-        return value in self.stored and value.node not in self.members
+        # What has no operands is cheaper made than read; nobody waits for the group that stores it.
+        is_made = value.node in self.members or not (value.node.operands or value.is_input)
+        return value in self.stored and not is_made
 
     def _missing(self, key: Key) -> Iterator[Key]:
         """What must be known before `key` can be written."""

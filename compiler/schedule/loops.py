@@ -64,8 +64,12 @@ class Const:
     """`register = value`."""
 
     register: Register
-    value: bool | int | float
+    value: bool | int | float = field(compare=False)
     dtype: DType
+    spelling: str = field(init=False, repr=False)  # compared: 0.0 is not -0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spelling", repr(self.value))
 
 
 @dataclass(frozen=True)
