@@ -510,3 +510,27 @@ def test_the_sign_of_a_constant_zero_counts() -> None:
     _, plus, minus = zeros(taut.ones(2))
     assert not np.signbit(plus.numpy()).any()
     assert np.signbit(minus.numpy()).all()
+
+
+def test_a_buffer_that_counts_in_place() -> None:
+    class Counter(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("count", taut.zeros(()))
+
+        def forward(self, x: Any) -> Any:
+            """x plus the number of calls so far."""
+            self.count += 1
+            return x + self.count
+
+    counter = Counter()
+    forward = taut.compile(counter)
+    assert [forward(taut.zeros(1)).item() for _ in range(3)] == [1.0, 2.0, 3.0]
+    assert counter.count.item() == 3.0
+
+
+def test_a_singular_matrix_raises_one_class_of_error() -> None:
+    matrix = taut.tensor([[1.0, 2.0], [2.0, 4.0]])
+    for solve in (taut.linalg.solve, taut.compile(taut.linalg.solve)):
+        with pytest.raises(taut.linalg.LinAlgError):
+            solve(matrix, taut.ones(2, 1))

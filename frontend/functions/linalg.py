@@ -15,6 +15,7 @@ from ...compiler.primitives import linalg as L
 from ...compiler.primitives import movement as M
 from ..context import current
 from ..core import shape_of
+from ..errors import LinAlgError
 from ..frames import place
 from ..tape import apply, apply_all
 from .checks import check_all
@@ -42,10 +43,6 @@ __all__ = [
     "solve",
     "vector_norm",
 ]
-
-
-class LinAlgError(RuntimeError):
-    """A matrix does not allow the operation: it is singular."""
 
 
 def _require_square(name: str, a: Tensor) -> None:

@@ -88,8 +88,16 @@ class Registry:
         if trace is None:
             structure_changed()
             return
-        if "_parameters" in own and not self._made_in(trace) and own.get(name, self) is not value:
+        if "_parameters" in own and not self._made_in(trace) and self._held(name) is not value:
             announce(f"{type(self).__name__}.{name}")
+
+    def _held(self, name: str) -> Any:
+        """What the attribute is; a write in place (`self.count += 1`) assigns just that again."""
+        own = self.__dict__
+        for room in ("_parameters", "_buffers", "_modules"):
+            if name in own[room]:
+                return own[room][name]
+        return own.get(name, _NOTHING)
 
     # --- by name ------------------------------------------------------------------------------
 
@@ -113,7 +121,7 @@ class Registry:
                 f"created explicitly. To express '{name}' as a function of another Tensor, compute "
                 "the value in the forward() method."
             )
-        self._changing(name)
+        self._changing(name, param)
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
@@ -129,7 +137,7 @@ class Registry:
                 f"cannot assign '{typename(tensor)}' object to buffer '{name}' "
                 "(torch Tensor or None required)"
             )
-        self._changing(name)
+        self._changing(name, tensor)
         self._buffers[name] = tensor
         hidden = self._non_persistent_buffers_set
         (hidden.discard if persistent else hidden.add)(name)
@@ -144,7 +152,7 @@ class Registry:
         if module is not None and not isinstance(module, Registry):
             raise TypeError(f"{typename(module)} is not a Module subclass")
         self._require_name("module", name, self._modules)
-        self._changing(name)
+        self._changing(name, module)
         self._modules[name] = module
 
     register_module = add_module
