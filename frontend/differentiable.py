@@ -39,6 +39,7 @@ class DifferentiableForward:
         self.executable = compile_graph(pure, options)
         self._program = self._primitive(pure, options)
         self._written = [d for d in recording.graph.donations if d is not None]
+        self._differentiable = set(recording.backward.outputs if recording.backward else ())
         self._seen_storages = [
             b.tensor.storage for b in recording.bindings if isinstance(b, Captured)
         ]
@@ -81,6 +82,8 @@ class DifferentiableForward:
         # What is about to be written is taped as it was.
         read = [o.clone() if i in self._written else o for i, o in enumerate(operands)]
         outputs = apply_all(self._program, read, {})
+        for number in set(range(len(outputs))) - self._differentiable:
+            outputs[number].detach_()
         self.counter.count += 1
         self._write_state(operands, outputs)
         values = [self._value(result, leaves, outputs) for result in self.recording.results]

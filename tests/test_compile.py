@@ -534,3 +534,10 @@ def test_a_singular_matrix_raises_one_class_of_error() -> None:
     for solve in (taut.linalg.solve, taut.compile(taut.linalg.solve)):
         with pytest.raises(taut.linalg.LinAlgError):
             solve(matrix, taut.ones(2, 1))
+
+
+def test_results_without_a_gradient_need_none() -> None:
+    w = taut.ones(2, requires_grad=True)
+    double, plain = taut.compile(lambda x: (x * w, x + 1))(taut.ones(2))
+    assert double.requires_grad
+    assert not plain.requires_grad
