@@ -139,14 +139,10 @@ div: Primitive = _binary(
 )
 
 
-def _floor_divide(x: Array, y: Array) -> Any:
-    return np.floor_divide(x, y)
-
-
 floordiv = _binary(
     "floordiv",
     ("int", "uint"),
-    _floor_divide,
+    np.floor_divide,
     no_gradient,
     Elementwise("{0} // {1}", {"int": "macro floordiv", "uint": "macro floordiv"}),
     "x / y rounded down, of integers",
