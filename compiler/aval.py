@@ -174,6 +174,39 @@ def evaluate_dim(dim: Dim, sizes: Mapping[str, int]) -> int:
     return total
 
 
+def substitute_dim(dim: Dim, known: Mapping[str, Dim]) -> Dim:
+    """A dimension with sizes, or numbers, put in for some of its names."""
+    if not isinstance(dim, SymDim):
+        return dim
+    total: Dim = 0
+    for monomial, coefficient in dim.terms:
+        product: Dim = coefficient
+        for atom in monomial:
+            if isinstance(atom, FloorDiv):
+                product = product * (substitute_dim(atom.numerator, known) // atom.denominator)
+            else:
+                product = product * known.get(atom, symbol(atom))
+        total = total + product
+    return total
+
+
+def least_dim(dim: Dim) -> int | None:
+    """A number that a dimension is never below, as no size is below 0; None if none is known."""
+    if not isinstance(dim, SymDim):
+        return dim
+    for monomial, coefficient in dim.terms:
+        if monomial and (coefficient < 0 or not all(map(_never_negative, monomial))):
+            return None
+    return sum(coefficient for monomial, coefficient in dim.terms if not monomial)
+
+
+def _never_negative(atom: Atom) -> bool:
+    if isinstance(atom, str):
+        return True
+    least = least_dim(atom.numerator)
+    return atom.denominator > 0 and least is not None and least >= 0
+
+
 def size_of(shape: Iterable[Dim]) -> Dim:
     """The number of elements of a shape."""
     size: Dim = 1

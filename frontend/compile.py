@@ -14,14 +14,15 @@ from dataclasses import dataclass, replace
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from ..compiler.aval import Aval
+from ..compiler.aval import Aval, Shape
 from ..compiler.ir import Graph
 from .context import current
-from .core import TensorBase
+from .core import TensorBase, shape_of
 from .defaults import default_float
 from .errors import UntraceableError
 from .guards import compiled_guards, name_guards
-from .record import Leaf, Recording, argument_shape, record
+from .record import Leaf, Recording, record
+from .size_guards import Sizes, SizesLearnt
 from .specialisation import MISS, Specialisation
 from .trace import SCALAR
 from .tree import Structure, flatten, paths
@@ -51,7 +52,7 @@ class CompileOptions:
     Attributes:
         backend: "llvm" (the default), "numba", or "eager" (not compiled at all).
         dynamic: trace the first dimension of each tensor argument as a named size, so that one
-            program serves all.
+            program serves all that its guards allow.
     """
 
     backend: str | None = None
@@ -143,7 +144,7 @@ class CompiledFunction(Generic[P, R]):
     def _specialise(self, key: Any, leaves: Sequence[Any], structure: Structure) -> Any:
         with self._lock:
             for known in self._specialisations.get(key, ()):
-                if known.is_current():
+                if known.is_current() and known.sizes_at(leaves) is not None:
                     return known
             recording, key = self._record(key, leaves, structure)
             made = self._link(recording)
@@ -164,25 +165,43 @@ class CompiledFunction(Generic[P, R]):
     def _traced(
         self, leaves: Sequence[Any], structure: Structure, lift: bool
     ) -> tuple[Recording, bool]:
-        """The recording, with floats as run-time scalars if the function lets them be."""
+        """The recording, with floats as run-time scalars if the function lets them be.
+
+        Named sizes, too, stay as general as the function lets them be.
+        """
+        sizes = self._named_sizes(leaves, structure)
+        while True:
+            try:
+                return self._traced_at(leaves, structure, lift, sizes)
+            except Exception as error:
+                weaker = sizes.weaker(error)
+                if weaker is None:
+                    raise
+            sizes = weaker
+
+    def _traced_at(
+        self, leaves: Sequence[Any], structure: Structure, lift: bool, sizes: Sizes
+    ) -> tuple[Recording, bool]:
         names, grad = self.leaf_names(structure), current().grad
         try:
-            described = [self._leaf(v, n, lift) for v, n in zip(leaves, names, strict=True)]
-            return record(self.name, self._function, described, structure, grad), lift
+            described = [_leaf(v, n, lift, sizes) for v, n in zip(leaves, names, strict=True)]
+            return record(self.name, self._function, described, structure, grad, sizes), lift
+        except SizesLearnt as learnt:
+            sizes = learnt.sizes
         except UntraceableError:
             if not lift or not any(type(leaf) is float for leaf in leaves):
                 raise
-        return self._traced(leaves, structure, lift=False)
+            lift = False
+        return self._traced_at(leaves, structure, lift, sizes)
 
-    def _leaf(self, value: Any, name: str, lift_floats: bool) -> Leaf:
-        if isinstance(value, Aval):
-            return Leaf(None, name, value)
-        if isinstance(value, TensorBase):
-            shape = argument_shape(value.shape, name, self._options.dynamic)
-            return Leaf(value, name, Aval(value.dtype, shape))
-        if type(value) is float and lift_floats:
-            return Leaf(value, name, SCALAR)
-        return Leaf(value, name, None)
+    def _named_sizes(self, leaves: Sequence[Any], structure: Structure) -> Sizes:
+        """A name for the first dimension of each tensor, if sizes may vary."""
+        if not self._options.dynamic:
+            return Sizes.of({})
+        named = zip(self.leaf_names(structure), leaves, strict=True)
+        return Sizes.of(
+            {size_name(n): x.shape[0] for n, x in named if isinstance(x, TensorBase) and x.ndim}
+        )
 
     def leaf_names(self, structure: Structure) -> list[str]:
         """A readable name for each leaf of the arguments, from the signature."""
@@ -271,9 +290,32 @@ class CompiledFunction(Generic[P, R]):
             "native_calls": sum(s.native_calls for s in forms),
         }
 
+    def guards(self) -> list[str]:
+        """What the newest specialisation assumes of named sizes, and which line made it."""
+        sizes = self.recording().sizes
+        return [str(guard) for guard in (*sizes.equal, *sizes.guards)]
+
     def graph(self) -> Graph:
         """The recorded graph of the newest specialisation."""
         return self.recording().graph
+
+
+def size_name(argument: str) -> str:
+    """The name of an argument's first dimension."""
+    return f"{argument}_0"
+
+
+def _leaf(value: Any, name: str, lift_floats: bool, sizes: Sizes) -> Leaf:
+    if isinstance(value, Aval):
+        return Leaf(None, name, value)
+    if isinstance(value, TensorBase):
+        shape: Shape = shape_of(value)
+        if size_name(name) in sizes.actual:
+            shape = (sizes.named(size_name(name)), *shape[1:])
+        return Leaf(value, name, Aval(value.dtype, shape))
+    if type(value) is float and lift_floats:
+        return Leaf(value, name, SCALAR)
+    return Leaf(value, name, None)
 
 
 def static_key(leaf: Any) -> Any:

@@ -18,6 +18,7 @@ from ..compiler.dtypes import DType
 from ..compiler.ir import Value
 from ..compiler.primitive import Primitive
 from .context import epoch
+from .symint import asked
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -149,7 +150,8 @@ class TensorBase:
     @property
     def shape(self) -> Size:
         """Its sizes."""
-        return Size(shape_of(self))
+        shape = shape_of(self)
+        return Size(shape) if self.array is not None else Size(map(asked, shape))
 
     @property
     def ndim(self) -> int:
@@ -158,7 +160,7 @@ class TensorBase:
 
 
 def shape_of(tensor: TensorBase) -> tuple[Dim, ...]:
-    """The shape as a plain tuple."""
+    """The shape as a plain tuple; named sizes are compared by their form (see `asked`)."""
     if tensor.array is not None:
         return tensor.array.shape
     assert tensor.traced_aval is not None

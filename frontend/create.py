@@ -198,10 +198,21 @@ def arange(
     if (end - start) * step < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
     numbers = (start, end, step)
-    chosen = dtype or (dtypes.i64 if all(isinstance(n, int) for n in numbers) else default_float())
+    exact = all(isinstance(n, (int, SymDim)) for n in numbers)
+    chosen = dtype or (dtypes.i64 if exact else default_float())
+    if exact and any(isinstance(n, SymDim) for n in numbers):
+        return _counted(start, end, step).to(chosen)
     count = math.ceil((end - start) / step)
     wide: Any = np.float64 if chosen.is_floating_point else np.int64
     return from_array((start + step * np.arange(count, dtype=wide)).astype(chosen.numpy))
+
+
+def _counted(start: Any, end: Any, step: Any) -> Tensor:
+    """`arange` of integers of which some are named sizes."""
+    shape = ((end - start + step - (1 if step > 0 else -1)) // step,)
+    index = apply(create_prims.iota, dim=0, dtype=dtypes.i64, shape=shape)
+    counted: Tensor = index if (start, step) == (0, 1) else index * step + start
+    return counted
 
 
 def linspace(start: float, end: float, steps: int, *, dtype: DType | None = None) -> Tensor:
@@ -210,6 +221,10 @@ def linspace(start: float, end: float, steps: int, *, dtype: DType | None = None
     return from_array(np.linspace(start, end, steps, dtype=np.float64).astype(chosen.numpy))
 
 
-def eye(n: int, m: int | None = None, *, dtype: DType | None = None) -> Tensor:
+def eye(n: Any, m: Any = None, *, dtype: DType | None = None) -> Tensor:
     """The identity matrix."""
-    return from_array(np.eye(n, m, dtype=(dtype or default_float()).numpy))
+    chosen = dtype or default_float()
+    if isinstance(n, SymDim) or isinstance(m, SymDim):
+        rows, columns = arange(n), arange(n if m is None else m)
+        return cast("Tensor", rows.unsqueeze(1) == columns).to(chosen)
+    return from_array(np.eye(n, m, dtype=chosen.numpy))

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..compiler.aval import Aval
 from ..compiler.errors import CheckFailed
-from ..compiler.ir import Graph, Value
+from ..compiler.ir import Graph, Value, bind_sizes, solve_sizes
 from ..compiler.primitive import Cotangents, Primitive
 from ..compiler.primitives.create import full_like
 from ..runtime.compile import compile_graph
@@ -22,7 +22,7 @@ from .core import CallCounter, TensorBase, from_array
 from .errors import check_error
 from .inplace import assign
 from .record import Fresh, Recording
-from .specialisation import MISS, found, through
+from .specialisation import MISS, found, seen, sizes_at
 from .tape import apply_all
 from .trace import Argument, Captured, Hyperparameter, snapshot
 from .tree import unflatten
@@ -51,10 +51,8 @@ class DifferentiableForward:
 
         def vjp(ct: Any, out: Any, *operands: Value) -> Cotangents:
             cts = ct if isinstance(ct, tuple) else (ct,)
-            seeds = [
-                c if c is not None else full_like(graph.outputs[o], 0)
-                for o, c in ((o, cts[o]) for o in part.outputs)
-            ]
+            outs = out if isinstance(out, tuple) else (out,)
+            seeds = [cts[o] if cts[o] is not None else full_like(outs[o], 0) for o in part.outputs]
             grads = dict(zip(part.inputs, backward.bind(*operands, *seeds), strict=True))
             return [grads.get(i) for i in range(len(operands))]
 
@@ -76,7 +74,8 @@ class DifferentiableForward:
 
     def call(self, leaves: Sequence[Any]) -> Any:
         """The result for these leaves, or MISS if a guard does not hold."""
-        if not self.is_current():
+        sizes = self.sizes_at(leaves)
+        if sizes is None or not self.is_current():
             return MISS
         operands = [self._operand(binding, leaves) for binding in self.recording.bindings]
         # What is about to be written is taped as it was.
@@ -86,7 +85,7 @@ class DifferentiableForward:
             outputs[number].detach_()
         self.counter.count += 1
         self._write_state(operands, outputs)
-        values = [self._value(result, leaves, outputs) for result in self.recording.results]
+        values = [self._value(r, leaves, outputs, sizes) for r in self.recording.results]
         return unflatten(self.recording.structure, iter(values))
 
     def _operand(self, binding: Any, leaves: Sequence[Any]) -> Any:
@@ -107,10 +106,16 @@ class DifferentiableForward:
                 if position is not None:
                     assign(operands[position], output.detach(), checked=False)
 
-    def _value(self, result: Any, leaves: Sequence[Any], outputs: Sequence[Any]) -> Any:
+    def sizes_at(self, leaves: Sequence[Any]) -> dict[str, int] | None:
+        """See `Specialisation.sizes_at`."""
+        return sizes_at(self.recording, leaves)
+
+    def _value(
+        self, result: Any, leaves: Sequence[Any], outputs: Sequence[Any], sizes: dict[str, int]
+    ) -> Any:
         if isinstance(result, Fresh):
-            return through(outputs[result.output], result.steps)
-        return found(result, leaves)
+            return seen(outputs[result.output], result, sizes)
+        return found(result, leaves, sizes)
 
 
 def _modules_hold(recording: Recording) -> bool:
@@ -125,7 +130,11 @@ def _scalar(value: float) -> Any:
 
 def _call_of(executable: Any, graph: Graph, owner: Any, vjp: Any = None) -> Primitive:
     """A program as a primitive of its own, known to nobody else."""
-    types = tuple(Aval(o.aval.dtype, o.aval.shape) for o in graph.outputs)
+
+    def types(*operands: Aval) -> tuple[Aval, ...]:
+        sizes = solve_sizes([v.aval for v in graph.inputs], [a.shape for a in operands])  # type: ignore[misc]  # numbers
+        shapes = [bind_sizes(o.aval.shape, sizes) for o in graph.outputs]
+        return tuple([Aval(o.aval.dtype, s) for o, s in zip(graph.outputs, shapes, strict=True)])
 
     def reference(*arrays: Any) -> Any:
         owner.native_calls += 1
@@ -135,4 +144,4 @@ def _call_of(executable: Any, graph: Graph, owner: Any, vjp: Any = None) -> Prim
             raise check_error(str(failed)) from None
         return tuple(outputs) if len(outputs) != 1 else outputs[0]
 
-    return Primitive(graph.name, lambda *_: types, reference, vjp, None, "a compiled program")
+    return Primitive(graph.name, types, reference, vjp, None, "a compiled program")

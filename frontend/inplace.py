@@ -13,6 +13,7 @@ from .core import TensorBase, shape_of
 from .frames import place
 from .functions.dtype_names import LEGACY_NAMES
 from .functions.promotion import broadcast_to, converted
+from .functions.sizes import same_size, stretches
 from .tape import apply
 from .writes import write_through
 
@@ -92,11 +93,11 @@ def _require_castable(given: DType, wanted: DType) -> None:
 def _fitted(value: Tensor, x: Tensor) -> Tensor:
     """`value` broadcast to `x`'s shape."""
     own, given = shape_of(x), shape_of(value)
-    while len(given) > len(own) and given[0] == 1:
+    while len(given) > len(own) and same_size(given[0], 1):
         value = value.squeeze(0)
         given = given[1:]
     tail = own[len(own) - len(given) :]
-    if len(given) > len(own) or any(g not in (1, o) for g, o in zip(given, tail, strict=True)):
+    if len(given) > len(own) or not all(map(stretches, given, tail)):
         raise RuntimeError(
             f"output with shape {list(own)} doesn't match the broadcast shape {list(given)}"
             f"{place()}"

@@ -11,12 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..compiler.aval import Aval, Shape, symbol
+from ..compiler.aval import Aval
+from ..compiler.dtypes import f64
 from ..compiler.ir import Graph, Value
 from ..compiler.primitives.create import graph_input
 from .autograd import cotangents_of_leaves
 from .context import Mode, using
-from .core import Storage, TensorBase, ViewStep
+from .core import Size, Storage, TensorBase, ViewStep
+from .size_guards import Sizes
+from .symint import SymInt, plain
 from .tape_reading import has_history
 from .trace import Binding, Trace
 from .tree import Structure, flatten, unflatten
@@ -35,11 +38,22 @@ class Alias:
 
 @dataclass(frozen=True)
 class Fresh:
-    """A result in the memory of an output of the graph, seen through `steps`."""
+    """A result in the memory of an output of the graph, seen through `steps`.
+
+    `number`: it is computed from Python's numbers and sizes alone, and becomes a float.
+    """
 
     output: int
     steps: tuple[ViewStep, ...]
     requires_grad: bool
+    number: bool = False
+
+
+@dataclass(frozen=True)
+class NamedSizes:
+    """A result that is a size, or a shape: numbers only at a call."""
+
+    sizes: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +88,12 @@ class Recording:
         graph: the whole computation; written state is donated.
         forward: the part of it that the user wrote, without derived gradients.
         bindings: what each input is at a call.
-        results: what each leaf of the result is: Alias, Fresh, or a plain value.
+        results: what each leaf of the result is: Alias, Fresh, NamedSizes, or a plain value.
         structure: how the result's leaves nest.
         grads: `.grad`s to set.
         absent_grads: tensors whose `.grad` was None.
         modules: modules that were read, with what they held.
+        sizes: what was assumed of named sizes.
         backward: for results that need a gradient.
     """
 
@@ -90,6 +105,7 @@ class Recording:
     grads: tuple[GradUpdate, ...]
     absent_grads: tuple[Tensor, ...]
     modules: tuple[tuple[Any, Any], ...]
+    sizes: Sizes
     backward: BackwardPart | None = None
 
 
@@ -122,13 +138,15 @@ def record(
     leaves: Sequence[Leaf],
     structure: Structure,
     grad: bool,
+    sizes: Sizes,
 ) -> Recording:
     """Runs `function` on stand-ins for `leaves` and returns what it did.
 
     Raises:
         Exception: whatever the function raises; nothing real has been changed then.
+        SizesLearnt: named sizes are equal, so that it must run again.
     """
-    trace = Trace(name)
+    trace = Trace(name, sizes)
     with using(Mode(trace, grad)):
         stand_ins = [_stand_in(trace, i, leaf) for i, leaf in enumerate(leaves)]
         args, kwargs = unflatten(structure, iter(stand_ins))
@@ -150,6 +168,7 @@ def record(
         grads=grads,
         absent_grads=tuple(trace.absent_grads),
         modules=tuple(trace.modules.values()),
+        sizes=sizes,
         backward=backward,
     )
 
@@ -167,6 +186,9 @@ def _stand_in(trace: Trace, position: int, leaf: Leaf) -> Any:
 
 
 def _result(trace: Trace, outputs: _Outputs, leaf: Any) -> Any:
+    if isinstance(leaf, (SymInt, Size)):
+        sizes = plain(tuple(leaf) if isinstance(leaf, Size) else leaf)
+        return NamedSizes(Size(sizes) if isinstance(leaf, Size) else sizes)
     if not isinstance(leaf, TensorBase):
         return leaf
     storage = leaf.storage
@@ -178,7 +200,8 @@ def _result(trace: Trace, outputs: _Outputs, leaf: Any) -> Any:
     if storage not in outputs.places:
         outputs.places[storage] = outputs.add(trace.base_value(leaf))
     taped = leaf._requires_grad and has_history(leaf)  # type: ignore[arg-type]  # a TensorBase is a Tensor
-    return Fresh(outputs.places[storage], leaf.steps, taped)
+    number = leaf.aval.weak and leaf.dtype is f64
+    return Fresh(outputs.places[storage], leaf.steps, taped, number)
 
 
 def _grad_updates(trace: Trace, outputs: _Outputs) -> list[GradUpdate]:
@@ -203,18 +226,24 @@ def _backward_part(
 ) -> BackwardPart | None:
     """Gradients of the results that need them, derived from the tape while it is still there."""
     heads = {
-        r.output: t
+        r.output: t if t.base is None else t.base  # views are taken of the output at a call
         for t, r in zip(returned, results, strict=True)
-        if isinstance(r, Fresh) and r.requires_grad and not r.steps
+        if isinstance(r, Fresh) and r.requires_grad
     }
     if not heads:
         return None
     before = dict(trace.locs), dict(trace.names)
     base = len(trace.inputs)
     seeds = [graph_input(base + i, outputs.values[o].aval) for i, o in enumerate(heads)]
-    cotangents = [trace.wrap(seed) for seed in seeds]
     with using(Mode(trace, False)):
-        found = cotangents_of_leaves(list(heads.values()), cotangents, False, True)
+        cotangents: dict[Value, tuple[Tensor, Tensor]] = {}
+        for head, seed in zip(heads.values(), seeds, strict=True):
+            value, cotangent = trace.read(head), trace.wrap(seed)
+            if value in cotangents:  # two results were computed alike
+                cotangent = cotangents[value][1] + cotangent
+            cotangents[value] = head, cotangent
+        ends, given = [e for e, _ in cotangents.values()], [c for _, c in cotangents.values()]
+        found = cotangents_of_leaves(ends, given, False, True)
     values = {trace.positions[leaf.storage]: trace.read(ct) for leaf, ct in found.items()}
     inputs = (*trace.inputs[:base], *seeds)
     locs = {node: tuple(places) for node, places in trace.locs.items()}
@@ -261,10 +290,3 @@ def _contents(cell: Any) -> Any:
         return cell.cell_contents
     except ValueError:  # not assigned yet
         return None
-
-
-def argument_shape(shape: Sequence[int], name: str, dynamic: bool) -> Shape:
-    """The shape an argument is traced with; `dynamic` makes its first dimension a named size."""
-    if dynamic and shape:
-        return (symbol(f"{name}_0"), *shape[1:])
-    return tuple(shape)

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from ..compiler.ir import bind_sizes, solve_sizes
+from ..compiler.ir import bind_sizes
 from ..runtime.executable import Executable, Frame
 from .context import epoch
-from .core import CallCounter, Storage, TensorBase, address_of, from_array
+from .core import CallCounter, Size, Storage, TensorBase, address_of, from_array
 from .errors import check_error
 from .memory import GradMemory, OutputMemory
-from .record import Alias, Fresh, GradUpdate, Recording
+from .record import Alias, Fresh, GradUpdate, NamedSizes, Recording
 from .trace import Argument, Captured, GradOf, Hyperparameter, snapshot
 from .tree import LEAF, unflatten
 
@@ -139,7 +139,8 @@ class Specialisation:
         self._epoch = epoch.count
 
     def _bound_for(self, leaves: Sequence[Any]) -> Bound:
-        sizes = self._sizes(leaves) if self.executable.spec.symbols else {}
+        sizes = self.sizes_at(leaves)
+        assert sizes is not None  # or the call would be another program's
         bound = self._bound
         if bound is None or bound.sizes != sizes:
             self._past_calls = self.native_calls
@@ -148,9 +149,9 @@ class Specialisation:
             self._enter_state(bound.frame)
         return bound
 
-    def _sizes(self, leaves: Sequence[Any]) -> dict[str, int]:
-        tensors = [(aval, leaves[p].array) for _, p, aval in self._arguments if aval.shape]
-        return solve_sizes([aval for aval, _ in tensors], [array.shape for _, array in tensors])
+    def sizes_at(self, leaves: Sequence[Any]) -> dict[str, int] | None:
+        """The sizes of a call's arguments, or None if the program is not for such."""
+        return sizes_at(self.recording, leaves)
 
     # --- calling ----------------------------------------------------------------------------------
 
@@ -187,7 +188,7 @@ class Specialisation:
 
     def call(self, leaves: Sequence[Any]) -> Any:
         """The result for leaves of the types that the key requires, or MISS if a guard fails."""
-        if not self.is_current():
+        if not self.is_current() or self.sizes_at(leaves) is None:
             return MISS
         with self._lock:
             return self._run(leaves)
@@ -225,7 +226,7 @@ class Specialisation:
             self._clear_grads(leaves)
         if self._single is not None:
             return from_array(arrays[self._single.output])
-        return self._result(leaves, arrays)
+        return self._result(leaves, arrays, bound.sizes)
 
     # --- arguments --------------------------------------------------------------------------------
 
@@ -281,38 +282,58 @@ class Specialisation:
 
     # --- results ----------------------------------------------------------------------------------
 
-    def _result(self, leaves: Sequence[Any], arrays: dict[int, Any]) -> Any:
+    def _result(self, leaves: Sequence[Any], arrays: dict[int, Any], sizes: dict[str, int]) -> Any:
         whole: dict[int, Any] = {}
         values: list[Any] = []
         for result in self.recording.results:
             if isinstance(result, Fresh):
                 if result.output not in whole:
                     whole[result.output] = from_array(arrays[result.output])
-                values.append(through(whole[result.output], result.steps))
+                values.append(seen(whole[result.output], result, sizes))
             else:
-                values.append(found(result, leaves))
+                values.append(found(result, leaves, sizes))
         return unflatten(self.recording.structure, iter(values))
 
 
-def found(result: Any, leaves: Sequence[Any]) -> Any:
+def sizes_at(recording: Recording, leaves: Sequence[Any]) -> dict[str, int] | None:
+    """The sizes of a call's arguments, or None if the recording is not for such."""
+    sizes = recording.sizes
+    if not sizes.actual:
+        return {}
+    given = zip(recording.bindings, recording.graph.inputs, strict=True)
+    tensors = [(v.aval, leaves[b.position]) for b, v in given if isinstance(b, Argument)]
+    shaped = [(aval, x.array.shape) for aval, x in tensors if aval.shape]
+    return sizes.fitting([aval for aval, _ in shaped], [shape for _, shape in shaped])
+
+
+def found(result: Any, leaves: Sequence[Any], sizes: dict[str, int]) -> Any:
     """A result that is no output of the program: a plain value, or a tensor there before."""
+    if isinstance(result, NamedSizes):
+        numbers = bind_sizes(result.sizes, sizes)
+        return Size(numbers) if isinstance(numbers, tuple) else numbers
     if not isinstance(result, Alias):
         return result
     source = leaves[result.source] if isinstance(result.source, int) else result.source
-    return through(source, result.steps)
+    return through(source, result.steps, sizes)
 
 
-def through(tensor: Any, steps: Sequence[Any]) -> Any:
-    """A tensor seen through movement steps."""
+def seen(output: Any, result: Fresh, sizes: dict[str, int]) -> Any:
+    """A result in the memory of an output."""
+    return output.item() if result.number else through(output, result.steps, sizes)
+
+
+def through(tensor: Any, steps: Sequence[Any], sizes: dict[str, int]) -> Any:
+    """A tensor seen through movement steps, at a call's sizes."""
     from .tape import apply_view
 
     for primitive, params in steps:
-        tensor = apply_view(primitive, tensor, **params)
+        numbers = {k: bind_sizes(v, sizes) for k, v in params.items()} if sizes else params
+        tensor = apply_view(primitive, tensor, **numbers)
     return tensor
 
 
 def _is_whole(result: Any) -> bool:
-    return isinstance(result, Fresh) and not result.steps
+    return isinstance(result, Fresh) and not result.steps and not result.number
 
 
 def _likeness(leaf: Any, lifted: bool) -> Any:

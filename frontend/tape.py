@@ -17,6 +17,7 @@ from ..compiler.primitive import Primitive
 from ..compiler.quiet import quiet
 from .context import current
 from .core import Payload, Storage, TensorBase, from_array, make_tensor
+from .symint import plain
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -115,6 +116,7 @@ def apply_all(
         output = quiet.run(primitive.reference, *inputs, **params)
         outputs = output if type(output) is tuple else (output,)
         return _results(primitive, operands, params, inputs, outputs)
+    params = {name: plain(param) for name, param in params.items()}
     recorded, values = mode.trace.record(primitive, operands, params)
     results = tuple([mode.trace.wrap(value) for value in values])
     if mode.grad and _any_requires_grad(operands):
@@ -208,6 +210,7 @@ def apply_view(primitive: Primitive, x: Tensor, **params: Any) -> Tensor:
     moved = apply(primitive, x, **params)
     if x.array is None:
         view = make_tensor(x.storage, None, moved.traced_aval)
+        params = {name: plain(param) for name, param in params.items()}
     elif moved.array is None or np.may_share_memory(moved.array, x.array):
         view = make_tensor(x.storage, moved.array, moved.traced_aval)
     else:

@@ -20,6 +20,7 @@ from ..compiler.primitives.create import constant, graph_input
 from .core import Storage, TensorBase, make_tensor
 from .errors import UntraceableError
 from .frames import assigned_name, place, user_frame, user_loc
+from .size_guards import Sizes
 from .writes import write_through
 
 if TYPE_CHECKING:
@@ -77,10 +78,11 @@ class Trace:
         proxies: for each stand-in of an argument, the argument's position.
         roots: what `backward()` was called on: where the forward pass ends.
         modules: modules whose state was read, with what `snapshot` saw.
+        sizes: what is known and assumed of named sizes.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, sizes: Sizes | None = None) -> None:
+        self.name, self.sizes = name, Sizes.of({}) if sizes is None else sizes
         self.bindings: list[Binding] = []
         self.inputs: list[Value] = []
         self.values: dict[Storage, Value] = {}
@@ -263,14 +265,15 @@ class Trace:
         return candidate
 
     def graph(self, outputs: Sequence[Value], donations: Sequence[int | None]) -> Graph:
-        """The recording as a graph."""
+        """The recording as a graph; what it assumes of sizes that nobody knows, it checks."""
         locs = {node: tuple(places) for node, places in self.locs.items()}
+        assumed = () if self.sizes.actual else [guard.check() for guard in self.sizes.guards]
         return Graph(
             self.name,
             tuple(self.inputs),
             tuple(outputs),
             tuple(donations),
-            tuple(self.checks),
+            (*assumed, *self.checks),
             dict(self.names),
             locs,
         )

@@ -235,6 +235,22 @@ def test_types_of_arguments_specialise() -> None:
     assert compiled.stats()["traces"] == 3
 
 
+def test_views_of_results_and_equal_results_carry_gradients() -> None:
+    weight = taut.ones(2, 3, requires_grad=True)
+    x = taut.arange(8.0).reshape(4, 2)
+
+    def function() -> Any:
+        return x @ weight, (x @ weight)[::2].t(), x @ weight
+
+    gradients = []
+    for called in (function, taut.compile(function)):
+        first, view, last = called()
+        (first.sum() + view[1].sum() * 2 + last[0].sum() * 3).backward()
+        gradients.append(weight.grad)
+        weight.grad = None
+    assert gradients[0].tolist() == gradients[1].tolist()
+
+
 def test_dynamic_serves_every_size_with_one_program() -> None:
     compiled = taut.compile(lambda x: (x * x).sum(1), dynamic=True)
     for size in (3, 0, 1, 2, 7, 32, 1000):

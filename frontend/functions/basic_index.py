@@ -13,8 +13,8 @@ from ..context import current
 from ..core import TensorBase, ViewStep, from_array, make_tensor, shape_of
 from ..create import as_tensor
 from ..frames import place
+from ..symint import asked
 from ..tape import apply_view
-from .checks import check_size
 from .conversion import cast
 from .labels import named
 
@@ -37,11 +37,9 @@ class _Basic:
         return self.shape[len(self.window)]
 
     def integer(self, index: int) -> None:
-        size, dim = self.next_size(), len(self.window)
-        text = OUT_OF_BOUNDS.format(dim=dim, size=size).format(index=index)
-        if isinstance(size, SymDim):
-            check_size(size, index + 1 if index >= 0 else -index, text)
-        elif not -size <= index < size:
+        size, dim = asked(self.next_size()), len(self.window)
+        if not -size <= index < size:
+            text = OUT_OF_BOUNDS.format(dim=dim, size=size).format(index=index)
             raise IndexError(text + place())
         start = index if index >= 0 else size + index
         self.window.append((start, start + 1, 1))
@@ -96,6 +94,8 @@ def _normal(item: Any) -> Any:
         return from_array(np.asarray(item))
     if isinstance(item, (int, np.integer)):
         return int(item)
+    if isinstance(item, SymDim):
+        return asked(item)
     if isinstance(item, (list, range, np.ndarray)):
         item = as_tensor(np.asarray(item, np.int64) if len(item) == 0 else item)
     if isinstance(item, TensorBase):
@@ -137,29 +137,27 @@ def _too_many(input: Tensor) -> IndexError:
 
 
 def _bounds(index: slice, size: Dim) -> tuple[Dim, Dim, int]:
-    """Start, stop and step of a slice, with start <= stop."""
+    """Start, stop and step of a slice, with start <= stop.
+
+    (`max` and `min` ask whether their second argument is better: of a whole dimension, whether its
+    size is below 0, which needs no guard.)
+    """
     step = 1 if index.step is None else index.step.__index__()
     if step == 0:
         raise ValueError("slice step cannot be zero")
     if step < 0:
         raise ValueError("step must be greater than zero")
-    start = 0 if index.start is None else _bound(index.start, size)
-    stop = size if index.stop is None else _bound(index.stop, size)
-    if not (isinstance(start, SymDim) or isinstance(stop, SymDim)):
-        return start, max(start, stop), step
-    return start, stop, step
+    start = 0 if index.start is None else _bound(index.start, asked(size))
+    stop = asked(size) if index.stop is None else _bound(index.stop, asked(size))
+    return start, max(stop, start), step
 
 
-def _bound(bound: Any, size: Dim) -> Dim:
+def _bound(bound: Any, size: Any) -> Any:
     """One end of a slice, within the dimension."""
-    given: Dim = bound if isinstance(bound, SymDim) else bound.__index__()
-    if isinstance(size, SymDim) or isinstance(given, SymDim):
-        negative = not isinstance(given, SymDim) and given < 0
-        check_size(
-            size, given * -1 if negative else given, f"a slice ends at {given} of a size {size}"
-        )
-        return size + given if negative else given
-    return min(max(given + size if given < 0 else given, 0), size)
+    given = asked(bound) if isinstance(bound, SymDim) else bound.__index__()
+    if given < 0:
+        return max(given + size, 0)
+    return min(given, size)
 
 
 def _view(input: Tensor, state: _Basic) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...compiler.aval import Dim, SymDim
+from ...compiler.aval import Dim
 from ...compiler.primitives import reduce as R
 from ..context import current
 from ..frames import place
@@ -58,9 +58,3 @@ def _offender(index: Tensor, low: Dim, high: Dim) -> int | None:
     if not array.size or (array.min() >= low and array.max() < high):
         return None
     return int(array[(array < low) | (array >= high)].flat[0])
-
-
-def check_size(size: Dim, least: Dim, text: str) -> None:
-    """Requires a symbolic size to be at least `least`; known sizes are the caller's affair."""
-    if isinstance(size - least, SymDim):
-        check_all(le(size_operand(least), size_operand(size)), IndexError(text))

@@ -10,6 +10,7 @@ from ...compiler.primitives import reduce as R
 from ..context import current
 from ..core import shape_of
 from ..frames import place
+from ..symint import asked
 from ..tape import apply
 from .activation import log_softmax
 from .arithmetic import add, div, mul
@@ -23,7 +24,7 @@ from .pick import picked
 from .reduce import mean_over, reduced, sum
 from .reductions import require_reduction
 from .shape import reshape
-from .sizes import count_of
+from .sizes import count_of, same_shape, same_size
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -63,17 +64,15 @@ def cross_entropy(
     if not 0 <= label_smoothing <= 1:
         raise RuntimeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing:g}")
     axis = _class_dim(input)
-    if target.dtype.is_floating_point and shape_of(target) == shape_of(input):
+    if target.dtype.is_floating_point and same_shape(shape_of(target), shape_of(input)):
         return _of_distribution(input, target, weight, reduction, label_smoothing)
     logs = log_softmax(input, axis)
     loss = nll_loss(logs, target, weight, ignore_index=ignore_index, reduction=reduction)
     if label_smoothing == 0:
         return loss
     spread_loss = _smooth(logs, target, weight, ignore_index, reduction)
-    classes = shape_of(input)[axis]
-    return add(
-        mul(loss, 1 - label_smoothing), mul(spread_loss, label_smoothing / classes.__index__())
-    )
+    share = label_smoothing / input.shape[axis].__index__()
+    return add(mul(loss, 1 - label_smoothing), mul(spread_loss, share))
 
 
 def nll_loss(
@@ -116,10 +115,10 @@ def _fitting(input: Tensor, target: Tensor) -> Tensor:
         raise RuntimeError(f"expected target dtype to be Long or Byte, but got {name}")
     given, scores = shape_of(target), shape_of(input)
     if input.ndim == 1:
-        return reshape(target, ()) if given == (1,) else target
-    if given == (scores[0], *scores[2:]):
+        return reshape(target, ()) if same_shape(given, (1,)) else target
+    if same_shape(given, (scores[0], *scores[2:])):
         return target
-    if not given or given[0] != scores[0]:
+    if not given or not same_size(given[0], scores[0]):
         batch = given[0] if given else 1
         raise ValueError(
             f"Expected input batch_size ({scores[0]}) to match target batch_size "
@@ -149,7 +148,7 @@ def _factors(
     check_range(known, 0, classes, IndexError, "Target {index} is out of bounds.")
     if weight is None:
         return cast(counted, input.dtype)
-    if shape_of(weight) != (classes,):
+    if not same_shape(shape_of(weight), (classes,)):
         raise RuntimeError(
             f"weight tensor should be defined either for all {classes} classes or no classes but "
             "got "
@@ -192,7 +191,7 @@ def _of_distribution(
     shape = shape_of(input)
     classes = shape[axis]
     if label_smoothing:
-        share = label_smoothing / classes.__index__()
+        share = label_smoothing / asked(classes).__index__()
         target = add(mul(target, 1 - label_smoothing), share)
     products = mul(log_softmax(input, axis), target)
     if weight is not None:

@@ -13,6 +13,7 @@ from ..core import shape_of
 from ..tape import apply
 from .labels import named
 from .products import require_alike
+from .promotion import broadcast_shapes
 from .reduce import reduced
 from .shape import diagonal, expand, permute, reshape
 
@@ -84,13 +85,13 @@ def _sizes(inputs: Sequence[str], tensors: Sequence[Tensor]) -> dict[str, Dim]:
     sizes: dict[str, Dim] = {}
     for operand, (subscripts, x) in enumerate(zip(inputs, tensors, strict=True)):
         for c, size in zip(subscripts, shape_of(x), strict=True):
-            if sizes.get(c, 1) == 1:
-                sizes[c] = size
-            elif size not in (1, sizes[c]):
+            try:
+                (sizes[c],) = broadcast_shapes((sizes.get(c, 1),), (size,))
+            except RuntimeError:
                 raise RuntimeError(
                     f"einsum(): subscript {c} has size {size} for operand {operand} which does not "
                     f"broadcast with previously seen size {sizes[c]}"
-                )
+                ) from None
     return sizes
 
 

@@ -24,6 +24,7 @@ from .pick import picked
 from .reduce import Dims, kept, numpy_names, ravelled, reduced
 from .return_types import Aminmax, Max, Min, Sort, TopK
 from .shape import narrow, unsqueeze, wrap_dim, wrap_dims
+from .sizes import same_size
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 def _require_elements(name: str, x: Tensor, dims: Dims, everything: bool) -> None:
     """Raises if a result would be an extremum of nothing."""
     shape = shape_of(x)
-    empty = [axis for axis in dims if shape[axis] == 0]
+    empty = [axis for axis in dims if same_size(shape[axis], 0)]
     if empty and everything:
         raise RuntimeError(
             f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the "
@@ -76,7 +77,7 @@ def _argument(name: str, smallest: bool) -> Any:
         require_tensor(name, input)
         if input.dtype is dtypes.boolean:
             raise RuntimeError(f"{name}(): does not support bool input")
-        if dim is None and any(size == 0 for size in shape_of(input)):
+        if dim is None and any(same_size(size, 0) for size in shape_of(input)):
             raise IndexError(
                 f"{name}(): Expected reduction dim to be specified for input.numel() == 0."
             )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...compiler import dtypes
-from ...compiler.aval import Dim, SymDim, size_of
+from ...compiler.aval import Dim, size_of
 from ...compiler.primitives import create
 from ...compiler.primitives import index as I
 from ...compiler.primitives import movement as M
 from ..core import TensorBase, from_array, shape_of
 from ..create import filled
 from ..frames import place
+from ..symint import asked
 from ..tape import apply
 from .arithmetic import add, mul
 from .basic_index import OUT_OF_BOUNDS
@@ -26,7 +28,7 @@ from .logic import chosen
 from .pick import one_hot_along
 from .promotion import broadcast_shapes, broadcast_to, converted
 from .shape import movedim, reshape, wrap_dim
-from .sizes import size_operand
+from .sizes import same_size, size_operand
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -79,9 +81,8 @@ def _line_positions(name: str, input: Tensor, axis: int, index: Tensor) -> Tenso
 
 
 def _require_no_larger(input: Tensor, axis: int, index: Tensor) -> None:
-    for dim, (own, size) in enumerate(zip(shape_of(index), shape_of(input), strict=True)):
-        known = not (isinstance(own, SymDim) or isinstance(size, SymDim))
-        if dim != axis and (own > size if known else own != size):
+    for dim, (own, size) in enumerate(zip(index.shape, input.shape, strict=True)):
+        if dim != axis and own > size:
             raise RuntimeError(
                 f"Size does not match at dimension {dim} expected index {list(index.shape)} to be "
                 "no "
@@ -150,10 +151,10 @@ def _scattered(
 
 def _leading(name: str, src: Tensor, shape: tuple[Dim, ...]) -> Tensor:
     """The part of `src` that an index of `shape` reads."""
-    own = shape_of(src)
-    if own == shape:
+    own = src.shape
+    if shape_of(src) == shape:
         return src
-    if len(own) != len(shape) or any(s > o for s, o in zip(shape, own, strict=True)):
+    if len(own) != len(shape) or any(map(operator.gt, map(asked, shape), own)):
         raise RuntimeError(
             f"Expected index {list(shape)} to be no larger than src {list(own)}{place()}"
         )
@@ -190,7 +191,7 @@ def index_add(
 
 def _require_rows(source: Tensor, axis: int, index: Tensor) -> None:
     count, rows = shape_of(index)[0], shape_of(source)[axis]
-    if count != rows:
+    if not same_size(count, rows):
         raise RuntimeError(
             f"index_add_(): Number of indices ({count}) should be equal to source.size(dim): "
             f"({rows}), "

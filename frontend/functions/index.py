@@ -30,7 +30,7 @@ from .labels import named
 from .logic import chosen, lt
 from .promotion import broadcast_shapes, broadcast_to
 from .shape import expand, permute, reshape
-from .sizes import size_operand
+from .sizes import same_size, size_operand
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -87,7 +87,7 @@ def _expanded(value: Tensor, shape: tuple[Dim, ...]) -> Tensor:
     """A value repeated to `shape`, surplus leading dimensions of size 1 dropped."""
     given = shape_of(value)
     surplus = 0
-    while len(given) - surplus > len(shape) and given[surplus] == 1:
+    while len(given) - surplus > len(shape) and same_size(given[surplus], 1):
         surplus += 1
     return expand(reshape(value, given[surplus:]) if surplus else value, shape)
 
@@ -125,7 +125,7 @@ def _of_mask(view: Tensor, dim: int, mask: Tensor) -> Positions:
 def _require_mask_shape(view: Tensor, dim: int, mask: Tensor) -> None:
     own = shape_of(view)[dim : dim + mask.ndim]
     for axis, (a, b) in enumerate(zip(shape_of(mask), own, strict=True), dim):
-        if a != b:
+        if not same_size(a, b):
             raise IndexError(
                 f"The shape of the mask {list(shape_of(mask))} at index {axis - dim} does not "
                 "match the "

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...compiler.aval import SymDim
 from ...compiler.primitives import movement as M
 from ..core import TensorBase, from_array, shape_of
 from ..tape import apply
 from .labels import named
 from .promotion import broadcast_shapes, converted, result_dtype
 from .shape import expand, narrow, reshape, select, unsqueeze, wrap_dim
+from .sizes import same_shape, same_size
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -23,9 +25,9 @@ def split(
 ) -> tuple[Tensor, ...]:
     """Pieces of a dimension, as views: of one size (the last may be smaller), or of given sizes."""
     axis = wrap_dim(dim, input.ndim)
-    size = shape_of(input)[axis].__index__()
-    if isinstance(split_size_or_sections, int):
-        step = split_size_or_sections
+    size = input.shape[axis]
+    if isinstance(split_size_or_sections, (int, SymDim)):
+        step, size = split_size_or_sections.__index__(), size.__index__()
         if step < 0:
             raise RuntimeError(
                 f"split expects split_size be non-negative, but got split_size={step}"
@@ -44,7 +46,7 @@ def split(
                 f"at dimension {axis}), but got split_sizes={sections}"
             )
     starts = [sum(sections[:i]) for i in range(len(sections))]
-    label = "Split" if isinstance(split_size_or_sections, int) else "SplitWithSizes"
+    label = "SplitWithSizes" if isinstance(split_size_or_sections, Sequence) else "Split"
     pieces = zip(starts, sections, strict=True)
     return tuple(named(narrow(input, axis, s, n), label) for s, n in pieces)
 
@@ -53,13 +55,13 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most `chunks` pieces of equal size (the last may be smaller), as views."""
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
-    size = shape_of(input)[wrap_dim(dim, input.ndim)].__index__()
+    size = input.shape[wrap_dim(dim, input.ndim)].__index__()
     return split(input, max(1, -(-size // chunks)), dim)
 
 
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """Every position of a dimension, as views."""
-    size = shape_of(input)[wrap_dim(dim, input.ndim)].__index__()
+    size = input.shape[wrap_dim(dim, input.ndim)].__index__()
     return tuple(named(select(input, dim, i), "Unbind") for i in range(size))
 
 
@@ -80,11 +82,16 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
                 f"{type(part).__name__}"
             )
     dtype = result_dtype(*parts)
-    kept: list[Any] = [p for p in parts if tuple(p.shape) != (0,)] or parts[:1]
+    kept: list[Any] = [p for p in parts if not _is_nothing(p, parts)] or parts[:1]
     axis = wrap_dim(dim, kept[0].ndim)
     _require_alike(kept, axis)
     typed = [converted(p, dtype) for p in kept]
     return named(apply(M.concat, *typed, dim=axis), "Cat")
+
+
+def _is_nothing(part: Tensor, parts: Sequence[Tensor]) -> bool:
+    """Whether a part is an empty vector, which may stand among parts of more dimensions."""
+    return part.ndim == 1 and any(p.ndim != 1 for p in parts) and same_size(shape_of(part)[0], 0)
 
 
 def _require_alike(parts: Sequence[Tensor], axis: int) -> None:
@@ -98,7 +105,7 @@ def _require_alike(parts: Sequence[Tensor], axis: int) -> None:
                 f"Tensors must have same number of dimensions: got {len(first)} and {len(own)}"
             )
         for dim, (a, b) in enumerate(zip(first, own, strict=True)):
-            if dim != axis and a != b:
+            if dim != axis and not same_size(a, b):
                 raise RuntimeError(
                     f"Sizes of tensors must match except in dimension {axis}. Expected size {a} "
                     "but "
@@ -112,7 +119,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     if not parts:
         raise RuntimeError("stack expects a non-empty TensorList")
     for number, part in enumerate(parts):
-        if shape_of(part) != shape_of(parts[0]):
+        if not same_shape(shape_of(part), shape_of(parts[0])):
             raise RuntimeError(
                 f"stack expects each tensor to be equal size, but got {list(parts[0].shape)} at "
                 "entry "
@@ -126,7 +133,7 @@ def tensor_split(
 ) -> tuple[Tensor, ...]:
     """Pieces of a dimension, as views: as equal as can be, or cut at the given indices."""
     axis = wrap_dim(dim, input.ndim)
-    size = shape_of(input)[axis].__index__()
+    size = input.shape[axis].__index__()
     if isinstance(indices_or_sections, int):
         small, larger = divmod(size, indices_or_sections)
         lengths = [small + (i < larger) for i in range(indices_or_sections)]
@@ -208,4 +215,4 @@ def repeat_interleave(input: Tensor, repeats: int | Tensor, dim: int | None = No
     spread = (*shape[: axis + 1], repeats, *shape[axis + 1 :])
     repeated = expand(unsqueeze(x, axis + 1), spread)
     joined = (*shape[:axis], shape[axis] * repeats, *shape[axis + 1 :])
-    return named(reshape(repeated, joined), "View")
+    return named(reshape(repeated.clone(), joined), "View")

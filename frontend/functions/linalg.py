@@ -27,6 +27,7 @@ from .products import matmul
 from .promotion import broadcast_shapes, broadcast_to
 from .shape import diagonal as diagonal_of
 from .shape import transpose
+from .sizes import same_size
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -49,7 +50,7 @@ def _require_square(name: str, a: Tensor) -> None:
     if a.ndim < 2:
         raise RuntimeError(f"{name}: The input tensor A must have at least 2 dimensions.")
     *_, rows, columns = shape_of(a)
-    if rows != columns:
+    if not same_size(rows, columns):
         raise RuntimeError(
             f"{name}: A must be batches of square matrices, but they are {rows} by {columns} "
             "matrices"
@@ -150,7 +151,7 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:  # noqa: N803  
 
 def _require_system(a: Tensor, b: Tensor, left: bool) -> None:
     size, (rows, columns) = shape_of(a)[-1], shape_of(b)[-2:]
-    if size != (rows if left else columns):
+    if not same_size(size, rows if left else columns):
         raise RuntimeError(
             "linalg.solve: Incompatible shapes of A and B for the equation "
             f"{'AX' if left else 'XA'} = "

@@ -16,7 +16,7 @@ from .labels import named
 from .logic import chosen, eq, le, logical_and, lt
 from .reduce import mean, mean_over, sum
 from .reductions import require_reduction
-from .sizes import size_operand
+from .sizes import same_shape, size_operand
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -44,7 +44,7 @@ def _collected(losses: Tensor, reduction: str) -> Tensor:
 
 
 def _warn_of_broadcast(input: Tensor, target: Tensor) -> None:
-    if shape_of(input) != shape_of(target):
+    if not same_shape(shape_of(input), shape_of(target)):
         warnings.warn(
             f"Using a target size ({target.shape}) that is different to the input size "
             f"({input.shape}). "
@@ -118,7 +118,7 @@ def binary_cross_entropy(
         RuntimeError: an element of `input` is outside [0, 1] (in a trace: when the program runs).
     """
     require_reduction(reduction)
-    if shape_of(input) != shape_of(target):
+    if not same_shape(shape_of(input), shape_of(target)):
         raise ValueError(
             f"Using a target size ({target.shape}) that is different to the input size "
             f"({input.shape}) "
@@ -150,7 +150,7 @@ def binary_cross_entropy_with_logits(
     `pos_weight`: factors of the positive examples' losses.
     """
     require_reduction(reduction)
-    if shape_of(input) != shape_of(target):
+    if not same_shape(shape_of(input), shape_of(target)):
         raise ValueError(
             f"Target size ({target.shape}) must be the same as input size ({input.shape})"
         )

@@ -26,6 +26,7 @@ from .operands import require_tensor
 from .padding import pad
 from .products import matmul, require_alike
 from .shape import unsqueeze
+from .sizes import same_size, stretches
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -77,7 +78,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def _of_vector(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """One product of the weight with a column."""
     (inner,), (rows, columns) = shape_of(input), shape_of(weight)
-    if inner != columns:
+    if not same_size(inner, columns):
         raise RuntimeError(
             f"mat1 and mat2 shapes cannot be multiplied (1x{inner} and {columns}x{rows}){place()}"
         )
@@ -110,7 +111,7 @@ def _plus_bias(product: Tensor, bias: Tensor) -> Tensor:
     if shape_of(bias) == shape_of(product):
         return apply(E.add, product, bias) if bias.dtype is product.dtype else add(product, bias)
     shape, given = shape_of(product), shape_of(bias)
-    if given and given[-1] not in (1, shape[-1]):
+    if given and not stretches(given[-1], shape[-1]):
         target = [1, *shape] if len(shape) == 1 else list(shape)
         raise RuntimeError(
             f"The expanded size of the tensor ({shape[-1]}) must match the existing size "

@@ -17,6 +17,7 @@ from .logic import chosen, eq, ne
 from .promotion import converted
 from .reduce import Dims, kept, reduced
 from .shape import wrap_dim, wrap_dims
+from .sizes import same_size
 from .statistics import square_root
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _require_float(name: str, x: Tensor) -> None:
 
 
 def _require_elements(x: Tensor, order: float, dims: Dims, dim: DimArgument) -> None:
-    empty = [d for d in dims if shape_of(x)[d] == 0]
+    empty = [d for d in dims if same_size(shape_of(x)[d], 0)]
     if not empty:
         return
     what = "on an empty tensor because the operation"

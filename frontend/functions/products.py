@@ -18,6 +18,7 @@ from .labels import named
 from .operands import require_tensor
 from .promotion import broadcast_shapes, broadcast_to
 from .shape import expand
+from .sizes import same_size
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -41,7 +42,7 @@ def require_alike(x: Tensor, y: Tensor) -> None:
 def _matrices(x: Tensor, y: Tensor) -> Tensor:
     """The product of two matrices."""
     a, b = shape_of(x), shape_of(y)
-    if a[1] != b[0]:
+    if not same_size(a[1], b[0]):
         raise RuntimeError(
             f"mat1 and mat2 shapes cannot be multiplied ({a[0]}x{a[1]} and {b[0]}x{b[1]}){place()}"
         )
@@ -95,7 +96,7 @@ def _batched(x: Tensor, y: Tensor) -> Tensor:
         return _reshaped(product, *shape[:-2], shape[-1])
     (*a, rows, inner), (*b, depth, columns) = shape_of(x), shape_of(y)
     batch = broadcast_shapes(a, b)
-    if inner != depth:
+    if not same_size(inner, depth):
         raise _unfitting([size_of(batch), inner], [size_of(batch), depth])
     require_alike(x, y)
     left, right = broadcast_to(x, (*batch, rows, inner)), broadcast_to(y, (*batch, depth, columns))
@@ -123,7 +124,7 @@ def bmm(input: Tensor, mat2: Tensor) -> Tensor:
         if x.ndim != 3:
             raise RuntimeError(f"{name} must be a 3D tensor")
     (batch, _, inner), (other, depth, _) = shape_of(input), shape_of(mat2)
-    if batch != other or inner != depth:
+    if not (same_size(batch, other) and same_size(inner, depth)):
         raise _unfitting([batch, inner], [other, depth])
     require_alike(input, mat2)
     return named(apply(L.matmul, input, mat2), "Bmm")
@@ -134,7 +135,7 @@ def mv(input: Tensor, vec: Tensor) -> Tensor:
     if input.ndim != 2 or vec.ndim != 1:
         raise RuntimeError(f"vector + matrix @ vector expected, got 1, {input.ndim}, {vec.ndim}")
     (rows, columns), (size,) = shape_of(input), shape_of(vec)
-    if columns != size:
+    if not same_size(columns, size):
         raise RuntimeError(
             f"size mismatch, got input ({rows}), mat ({rows}x{columns}), vec ({size}){place()}"
         )
@@ -151,7 +152,7 @@ def dot(input: Tensor, tensor: Tensor) -> Tensor:
             "dot : expected both vectors to have same dtype, but found "
             f"{LEGACY_NAMES[input.dtype.long_name]} and {LEGACY_NAMES[tensor.dtype.long_name]}"
         )
-    if m != n:
+    if not same_size(m, n):
         raise RuntimeError(
             f"inconsistent tensor size, expected tensor [{m}] and src [{n}] to have the same "
             "number of "
@@ -212,7 +213,7 @@ def tensordot(input: Tensor, other: Tensor, dims: Any = 2) -> Tensor:
         dims = list(range(-dims, 0)), list(range(dims))
     a, b = shape_of(input), shape_of(other)
     for d, e in zip(*dims, strict=True):
-        if a[d] != b[e]:
+        if not same_size(a[d], b[e]):
             raise RuntimeError(
                 f"contracted dimensions need to match, but first has size {a[d]} in dim {d} and "
                 "second "

@@ -15,6 +15,7 @@ from ..core import TensorBase, shape_of
 from ..create import scalar_dtype
 from ..frames import place
 from ..tape import Operand, apply
+from .sizes import is_one, same_size, stretches
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -70,9 +71,12 @@ def broadcast_shapes(*shapes: Sequence[Dim]) -> Shape:
     result: list[Dim] = [1] * ndim
     for shape in shapes:
         for axis, size in enumerate(shape, ndim - len(shape)):
-            if result[axis] == 1:
+            known = result[axis]
+            if size == known or is_one(size):
+                continue
+            if is_one(known) or (not stretches(size, known) and same_size(known, 1)):
                 result[axis] = size
-            elif size not in (1, result[axis]):
+            elif not stretches(size, known):
                 raise RuntimeError(
                     f"The size of tensor a ({result[axis]}) must match the size of tensor b "
                     f"({size}) at non-singleton dimension {axis}{place()}"

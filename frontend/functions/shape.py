@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from ...compiler.aval import Dim, SymDim, size_of
 from ...compiler.primitives import movement as M
 from ..core import shape_of
+from ..symint import asked
 from ..tape import apply, apply_view
-from .checks import check_size
 from .conversion import clone
 from .dtype_names import LEGACY_NAMES
 from .labels import named
+from .sizes import same_size, stretches
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -59,29 +60,27 @@ def infer_shape(x: Tensor, shape: Sequence[Any]) -> Shape:
     """
     if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
         shape = shape[0]
-    sizes = [s if isinstance(s, SymDim) else s.__index__() for s in shape]
-    total = size_of(shape_of(x))
+    sizes = [asked(s) if isinstance(s, SymDim) else s.__index__() for s in shape]
+    total = asked(size_of(shape_of(x)))
     unknown = [i for i, s in enumerate(sizes) if s == -1]
     if len(unknown) > 1:
         raise RuntimeError("only one dimension can be inferred")
-    if any(not isinstance(s, SymDim) and s < -1 for s in sizes):
-        place = next(i for i, s in enumerate(sizes) if not isinstance(s, SymDim) and s < -1)
+    if any(s < -1 for s in sizes):
+        place = next(i for i, s in enumerate(sizes) if s < -1)
         raise RuntimeError(
             f"invalid shape dimension {sizes[place]} at index {place} of shape {sizes}"
         )
-    invalid = RuntimeError(f"shape '{sizes}' is invalid for input of size {total}")
     if unknown:
-        known = size_of(s for s in sizes if s != -1)
+        known = asked(size_of(s for s in sizes if s != -1))
         if known == 0:
             raise RuntimeError(
                 f"cannot reshape tensor of 0 elements into shape {sizes} because the unspecified "
                 "dimension size -1 can be any value and is ambiguous"
             )
-        if not isinstance(known, SymDim) and not isinstance(total, SymDim) and total % known:
-            raise invalid
         sizes[unknown[0]] = total // known
     if size_of(sizes) != total:
-        raise invalid
+        shape = [-1 if i in unknown else s for i, s in enumerate(sizes)]
+        raise RuntimeError(f"shape '{shape}' is invalid for input of size {total}")
     return tuple(sizes)
 
 
@@ -189,7 +188,7 @@ def squeeze(input: Tensor, dim: int | Sequence[int] | None = None) -> Tensor:
     """Dimensions of size 1 removed, as a view."""
     dims = wrap_dims(dim, input.ndim)
     shape = shape_of(input)
-    kept = tuple(s for i, s in enumerate(shape) if not (i in dims and s == 1))
+    kept = tuple(s for i, s in enumerate(shape) if not (i in dims and same_size(s, 1)))
     form = "Squeeze" if dim is None else f"SqueezeBackward{1 if isinstance(dim, int) else 2}"
     return named(apply_view(M.reshape, input, shape=kept), form)
 
@@ -233,7 +232,7 @@ def expand(input: Tensor, *sizes: Any) -> Tensor:
     offset = len(sizes) - len(own)
     shape = tuple(own[i - offset] if s == -1 and i >= offset else s for i, s in enumerate(sizes))
     for axis, size in enumerate(own):
-        if size not in (1, shape[axis + offset]):
+        if not stretches(size, shape[axis + offset]):
             raise RuntimeError(
                 f"The expanded size of the tensor ({shape[axis + offset]}) must match the existing "
                 "size "
@@ -254,14 +253,10 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """`length` elements of a dimension from `start` on, as a view."""
     axis = wrap_dim(dim, input.ndim)
     shape = shape_of(input)
-    size = shape[axis]
-    first: Dim = start
-    if not isinstance(size, SymDim):
-        first = start + size if start < 0 else start
-        if length < 0 or first + length > size:
-            raise RuntimeError(
-                f"start ({start}) + length ({length}) exceeds dimension size ({size})."
-            )
+    size = asked(shape[axis])
+    first: Dim = start + size if start < 0 else start
+    if length < 0 or first + length > size:
+        raise RuntimeError(f"start ({start}) + length ({length}) exceeds dimension size ({size}).")
     return window(input, {axis: (first, first + length, 1)})
 
 
@@ -276,13 +271,12 @@ def window(input: Tensor, ranges: dict[int, tuple[Dim, Dim, int]]) -> Tensor:
 def select(input: Tensor, dim: int, index: int) -> Tensor:
     """One position of a dimension, which disappears."""
     axis = wrap_dim(dim, input.ndim)
-    size = shape_of(input)[axis]
-    given = list(input.shape)
-    text = f"select(): index {index} out of range for tensor of size {given} at dimension {axis}"
-    if isinstance(size, SymDim):
-        check_size(size, index + 1 if index >= 0 else -index, text)
-    elif not -size <= index < size:
-        raise IndexError(text)
+    size = input.shape[axis]
+    if not -size <= index < size:
+        raise IndexError(
+            f"select(): index {index} out of range for tensor of size {list(input.shape)} at "
+            f"dimension {axis}"
+        )
     first = index if index >= 0 else size + index
     return named(squeeze(window(input, {axis: (first, first + 1, 1)}), axis), "Select")
 
@@ -306,10 +300,9 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     padded = (*(1,) * (len(counts) - len(own)), *own)
     spread = tuple(s for count, size in zip(counts, padded, strict=True) for s in (count, size))
     dims = tuple(range(1, len(spread), 2))
-    tiled = apply(M.broadcast, reshape(input, padded), dims=dims, shape=spread)
+    tiled = clone(apply(M.broadcast, reshape(input, padded), dims=dims, shape=spread))
     shape = tuple(c * s for c, s in zip(counts, padded, strict=True))
-    result = apply(M.reshape, tiled, shape=shape)
-    return named(clone(result) if shape == own else result, "Repeat")
+    return named(apply(M.reshape, tiled, shape=shape), "Repeat")
 
 
 def tile(input: Tensor, *dims: Any) -> Tensor:
@@ -352,7 +345,7 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
         if (rows, columns) == (input.ndim - 2, input.ndim - 1)
         else permute(input, *rest, rows, columns)
     )
-    *batch, height, width = shape_of(moved)
+    *batch, height, width = moved.shape
     flat = reshape(moved, (*batch, height * width))
     start = offset if offset >= 0 else -offset * width
     count = max(0, min(height.__index__() + min(offset, 0), width.__index__() - max(offset, 0)))
@@ -381,16 +374,17 @@ def roll(
     return result
 
 
-def _first_rolled(size: Dim, step: int) -> Dim:
+def _first_rolled(size: Any, step: int) -> Any:
     """Which position comes first after a roll."""
-    if isinstance(size, SymDim):
-        check_size(size, abs(step), f"roll: shifts by {step}, further than the size {size}")
-        return size - step if step > 0 else -step
+    if 0 <= step <= size:
+        return size - step
+    if -size <= step < 0:
+        return -step
     return -step % size if size else 0
 
 
 def _rolled(x: Tensor, step: int, axis: int) -> Tensor:
     size = shape_of(x)[axis]
-    cut = _first_rolled(size, step)
+    cut = _first_rolled(asked(size), step)
     parts = (window(x, {axis: (cut, size, 1)}), window(x, {axis: (0, cut, 1)}))
     return named(apply(M.concat, *parts, dim=axis), "Roll")
