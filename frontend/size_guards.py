@@ -35,7 +35,7 @@ from .frames import place, user_loc
 RELATIONS = {"==": operator.eq, "!=": operator.ne, "<": operator.lt, ">=": operator.ge}
 _OPPOSITE = {"==": "!=", "<": ">="}
 _LARGE = 1 << 20
-"""What a size is taken for where only types are known."""
+"""What a size is taken for where only types are known; there, none equals another."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,8 @@ class Sizes:
         is_known = asked <= self.actual.keys()
         sizes = self.actual if is_known else dict.fromkeys(asked, _LARGE)
         guard = SizeGuard(left, relation, right, user_loc())
-        answer = guard.holds(sizes)
-        if answer and relation == "==" and is_known:
+        answer = guard.holds(sizes) and (is_known or relation != "==")
+        if answer and relation == "==":
             raise self._learnt(guard)
         if not answer:
             guard = replace(guard, relation=_OPPOSITE[relation])

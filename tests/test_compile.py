@@ -242,7 +242,7 @@ def test_views_of_results_and_equal_results_carry_gradients() -> None:
     def function() -> Any:
         return x @ weight, (x @ weight)[::2].t(), x @ weight
 
-    gradients = []
+    gradients: list[Any] = []
     for called in (function, taut.compile(function)):
         first, view, last = called()
         (first.sum() + view[1].sum() * 2 + last[0].sum() * 3).backward()

@@ -338,6 +338,19 @@ def test_types_with_one_name_are_traced_with_it() -> None:
     assert [str(v.aval) for v in graph.inputs[:2]] == ["f32[B,8]", "i64[B]"]
 
 
+def test_names_of_types_are_not_equal() -> None:
+    x, y = (taut.compiler.aval.Aval(taut.float32, (taut.compiler.aval.symbol(n),)) for n in "BN")
+    with pytest.raises(RuntimeError, match=r"tensor a \(B\) must match .* tensor b \(N\)"):
+        taut.compile(lambda x, y: x + y).graph_for(x, y)
+
+
+def test_questions_about_types_are_checks_of_the_program() -> None:
+    x = taut.compiler.aval.Aval(taut.float32, (taut.compiler.aval.symbol("B"),))
+    graph = taut.compile(lambda x: x[:2] if x.shape[0] > 4 else x).graph_for(x).graph
+    found = [check.message.partition(" (")[0] for check in graph.checks]
+    assert found == [f"RuntimeError: traced for sizes with B >= {n}" for n in (5, 2)]
+
+
 def test_a_value_asked_of_a_type_is_an_error() -> None:
     x = taut.compiler.aval.Aval(taut.float32, (taut.compiler.aval.symbol("B"),))
     with pytest.raises(RuntimeError, match=r"value of the size B is not known .*test_dynamic.py"):
