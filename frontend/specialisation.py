@@ -69,6 +69,7 @@ class Specialisation:
         self.counter = CallCounter()
         self._lock = Lock()
         self._bound: Bound | None = None
+        self._shapes: list[tuple[int, ...]] = []
         self._past_calls = 0
         self._epoch = -1
         self._last: tuple[Any, ...] = ()
@@ -87,6 +88,8 @@ class Specialisation:
         graph, words = self.recording.graph, self.executable.spec.layout.inputs
         bound = list(zip(words, self.recording.bindings, graph.inputs, strict=True))
         self._arguments = [(w, b.position, v.aval) for w, b, v in bound if isinstance(b, Argument)]
+        varying = self._arguments if self.recording.sizes.names else []
+        self._varying = [position for _, position, aval in varying if aval.shape]
         self._state = [(w, b) for w, b, _ in bound if isinstance(b, (Captured, GradOf))]
         self._state_seen = [(_storage_of(b), b.tensor._requires_grad) for _, b in self._state]
         scalars = [(w, b) for w, b, _ in bound if isinstance(b, Hyperparameter)]
@@ -139,11 +142,12 @@ class Specialisation:
         self._epoch = epoch.count
 
     def _bound_for(self, leaves: Sequence[Any]) -> Bound:
-        sizes = self.sizes_at(leaves)
-        assert sizes is not None  # or the call would be another program's
+        shapes = [leaves[position].array.shape for position in self._varying]
         bound = self._bound
-        if bound is None or bound.sizes != sizes:
-            self._past_calls = self.native_calls
+        if bound is None or self._shapes != shapes:
+            sizes = self.sizes_at(leaves)
+            assert sizes is not None  # or the call would be another program's
+            self._past_calls, self._shapes = self.native_calls, shapes
             grads = {g.output for g in self._grads if g.output is not None}
             bound = self._bound = Bound(self.executable, sizes, len(self._arguments), grads)
             self._enter_state(bound.frame)
