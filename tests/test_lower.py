@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from taut.compiler import dtypes
 from taut.compiler.aval import Aval, Dim, Shape, symbol
+from taut.compiler.evaluate import evaluate
 from taut.compiler.ir import Graph, Value
 from taut.compiler.primitive import get
 from taut.compiler.primitives.create import graph_input
@@ -37,6 +38,9 @@ from taut.compiler.schedule.program import Program, RunMatmul
 from taut.compiler.target import Target
 from taut.compiler.text import parse_graph
 from taut.frontend.testing import assert_same_bits
+from taut.runtime.compile import compile_program
+from taut.runtime.host import host_target
+from taut.runtime.options import default_options
 
 Array = npt.NDArray[Any]
 TARGET = Target("", "", "", "")
@@ -188,6 +192,28 @@ def test_rows_are_taken_and_added_at_positions_that_are_data() -> None:
         %3 = neg %2
         store g[i1 + %1*7] += %3
     """)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 7])
+def test_rows_whose_size_does_not_divide_what_is_scattered_have_a_loop_of_their_own(
+    size: int,
+) -> None:
+    """4*B*(B + 1) elements over B + 1 is no size that can be written down."""
+    graph = parse_graph("""
+    taut-ir 1
+    func @f<B>(%x: i32[3,B+1], %i: i64[B,4], %rows: i32[B,4,B+1]) -> (i32[3,B+1]) {
+      %0: i32[3,B+1] = scatter_add %x, %i, %rows
+      return %0
+    }""")
+    rng = np.random.default_rng(0)
+    shapes = [(3, size + 1), (size, 4), (size, 4, size + 1)]
+    inputs = [
+        rng.integers(0, 3, s).astype(t) for s, t in zip(shapes, ("i4", "i8", "i4"), strict=True)
+    ]
+    program = schedule(graph, TARGET)
+    native = compile_program(schedule(graph, host_target()), default_options())
+    for outputs in (native(inputs), interpret(program, inputs)):
+        np.testing.assert_array_equal(outputs[0], evaluate(graph, inputs)[0])
 
 
 def test_single_numbers_are_scattered_without_lanes() -> None:

@@ -84,9 +84,9 @@ class Builder:
         lowering = node.prim.lowering
         assert isinstance(lowering, Reduction)
         operand, result = node.operands[0], node.results[0]
-        value = self.value(operand, self.nest.point())
-        register = self._new(_Place(False, len(self._looped)))
         source, dtype = operand.aval.dtype, result.aval.dtype
+        value = self._inside(operand, self.nest.point())
+        register = self._new(_Place(False, len(self._looped)))
         self._looped[-1].append(Reduce(register, lowering.combine, value, source, dtype))
         self._rows[result, self.nest.row()] = register
 
@@ -94,7 +94,7 @@ class Builder:
         self, value: Value, at: Expr, target: Value, to: Expr, *, inner: bool, add: bool = False
     ) -> None:
         """Writes element `at` of a value to position `to` of `target`'s buffer."""
-        register = self.value(value, at)
+        register = self._inside(value, at) if inner else self.value(value, at)
         place = _Place(True, 0) if inner else self._places[register]
         index = self._index(to, place)
         buffer = self._parameter(target)
@@ -136,6 +136,14 @@ class Builder:
         register = self._known(top)
         assert register is not None
         return register
+
+    def _inside(self, value: Value, flat: Expr) -> Register:
+        """What a loop reduces or stores; loops without a point get a number they never meet.
+
+        Points that do not exist have no numbers by which rows could be told apart, and nothing may
+        be read there, even if it is the same at all of them.
+        """
+        return self._zero(value.aval.dtype) if self.nest.empty else self.value(value, flat)
 
     def position(self, value: Value, flat: Expr) -> Register:
         """The register with element `flat` of an integer value, as a position."""
@@ -219,8 +227,7 @@ class Builder:
             return self._constant(0, dtype)
         register = self._register(self._resolve(operand, flat))
         if node.prim.name == "reduce_sum":
-            zero = self._constant(0.0 if dtype.is_floating_point else 0, dtype)
-            return self._compute("add", (register, zero), dtype, dtype)
+            return self._compute("add", (register, self._zero(dtype)), dtype, dtype)
         return register
 
     # --- taking rows ------------------------------------------------------------------------------
@@ -292,6 +299,9 @@ class Builder:
             register = self._define(key, self._new(_Place(False, 0)), _Place(False, 0))
             self._write(_Place(False, 0), Const(register, value, dtype))
         return register
+
+    def _zero(self, dtype: DType) -> Register:
+        return self._constant(0.0 if dtype.is_floating_point else 0, dtype)
 
     def _position(self, expr: Expr, dtype: DType) -> Register:
         key = ("position", expr, dtype)

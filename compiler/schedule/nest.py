@@ -52,6 +52,11 @@ class Nest:
         outer = sum(not self.runs[run][1] for run, _, _ in loops)
         object.__setattr__(self, "outer", outer)
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is no point at all; points have no numbers then, but rows may have."""
+        return any(size == 0 for size, _ in self.runs)
+
     def _order(self) -> list[int]:
         return sorted(range(len(self.runs)), key=lambda run: self.runs[run][1])
 

@@ -78,8 +78,8 @@ def lower_scatter(lowered: Lowered, group: Group) -> None:
     out = node.results[0]
     _base(lowered, group, x, out)
     row = size_of(x.aval.shape[1:])
-    nest = Nest(runs_without_rows(rows.aval.shape, inside=True))
-    nest = nest.cut([(0, row)]) or nest if nest.extents else nest
+    runs = (index.aval.size, row)
+    nest = Nest(tuple((size, True) for size in runs if size != 1))
     add = node.prim.name == "scatter_add"
 
     def write(b: Builder) -> None:
