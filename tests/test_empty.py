@@ -150,3 +150,17 @@ def test_an_embedding_of_nothing(padding: int | None) -> None:
     assert step(taut.zeros(0, dtype=taut.int64)).item() == 0
     assert table.weight.grad is not None
     assert not table.weight.grad.numpy().any()
+
+
+@pytest.mark.parametrize("options", [{}, {"kernels": "python"}])
+def test_a_matrix_is_singular_without_anything_to_solve_for(options: dict[str, Any]) -> None:
+    graph = parse_graph("""
+    taut-ir 1
+    func @f(%a: f64[3,2,2], %b: f64[3,2,0]) -> (f64[3,2,0], bool[3]) {
+      %0: f64[3,2,0], %1: bool[3] = solve %a, %b
+      return %0, %1
+    }""")
+    inputs = [np.array([np.zeros((2, 2)), np.eye(2), np.ones((2, 2))]), np.zeros((3, 2, 0))]
+    results = run(graph, inputs, **options)
+    assert results[1].tolist() == [False, True, False]
+    assert_same_bits(results, evaluate(graph, inputs))

@@ -809,6 +809,8 @@ def test_a_function_that_is_not_there_is_named() -> None:
         ("uniform", F32, (), ()),
         ("uniform", F64, (), ()),
         ("normal", F32, (), ()),
+        ("uniform", dtypes.f16, (), ()),
+        ("normal", dtypes.f16, (), ()),
         ("integers", I64, (-3, 9), ()),
         ("bernoulli", BOOL, (), (0.3,)),
     ],

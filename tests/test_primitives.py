@@ -218,7 +218,6 @@ RECORDS: dict[str, Record] = {
         lambda a, b: (np.linalg.inv(a) @ b, np.array(True)),
         kinds="df",
         terms=1000,
-        sizes=(1, 2, 7),
     ),
     "uniform": Record(
         ((mt19937.STATE_WORDS,), ("B",)),

@@ -22,7 +22,6 @@ from llvmlite import ir
 from taut.compiler import dtypes
 from taut.compiler.codegen import random as native_random
 from taut.compiler.dtypes import DType
-from taut.compiler.errors import CompileError
 from taut.compiler.primitives import box_muller, mt19937
 from taut.compiler.primitives.mt19937 import State
 
@@ -389,7 +388,7 @@ NATIVE = {
         native_random.emit_bernoulli, "bool", (0.3,), lambda s, n: mt19937.bernoulli(s, 0.3, (n,))
     ),
 }
-for _dtype in (dtypes.f32, dtypes.f64):
+for _dtype in FLOATS:
     NATIVE |= {
         f"uniform_{_dtype.name}": _floating(native_random.emit_uniform, mt19937.uniform, _dtype),
         f"normal_{_dtype.name}": _floating(native_random.emit_normal, mt19937.normal, _dtype),
@@ -497,9 +496,3 @@ def test_native_draws_mix(native: Native) -> None:
         actual, state = native.call(name, state, size, in_place=True)
         assert_same_bits(actual, expected)
         assert_same_bits(state, following)
-
-
-def test_native_code_refuses_f16() -> None:
-    for emit in (native_random.emit_uniform, native_random.emit_normal):
-        with pytest.raises(CompileError, match="draws f32 or f64, not f16"):
-            emit(ir.Module(), dtypes.f16)

@@ -26,7 +26,7 @@ from taut.compiler.errors import IRError
 from taut.compiler.evaluate import apply_reference, interpret
 from taut.compiler.ir import Graph, Node, Value, bind_sizes, solve_sizes
 from taut.compiler.pipeline import PASSES, run_passes
-from taut.compiler.primitive import Call, all_primitives, get
+from taut.compiler.primitive import all_primitives, get
 from taut.compiler.primitives.create import full_like, graph_input
 from taut.compiler.schedule import schedule
 from taut.compiler.text import parse_graph, print_graph
@@ -61,16 +61,11 @@ def draw(seed: int, halves: bool = True) -> tuple[Graph, list[list[Array]]]:
     while True:
         primitives = DEFINED_AT_0 if empty else None
         graph = random_graph(rng, symbolic=symbolic, primitives=primitives)
-        if not any(r.aval.dtype is dtypes.f16 for n in graph.nodes for r in refused(n, halves)):
+        values = [v for n in graph.nodes for v in (*n.operands, *n.results)]
+        if halves or not any(v.aval.dtype is dtypes.f16 for v in values):
             break
     sizes = (SIZES if empty else SIZES[1:]) if symbolic else (3,)
     return graph, [random_inputs(rng, graph, {"B": size}) for size in sizes]
-
-
-def refused(node: Node, halves: bool) -> Sequence[Value]:
-    """The values of a node that cannot be f16; no native code draws any."""
-    is_draw = isinstance(node.prim.lowering, Call)
-    return node.results if halves and is_draw else () if halves else (*node.operands, *node.results)
 
 
 def joint(graph: Graph) -> Graph:
@@ -133,7 +128,7 @@ def require(graph: Graph, arguments: Sequence[list[Array]], **options: Any) -> N
 
 SUMS = ("reduce_sum", "matmul", "fma")
 FUNCTIONS = tuple(name for (name, dtype), ulps in ULP.items() if ulps > 0.5 and dtype == "f32")
-SIGNLESS = ("maximum", "minimum", "reduce_max", "reduce_min", "rem")
+SIGNLESS = ("maximum", "minimum", "reduce_max", "reduce_min")
 NORMALS = ("normal", "normal_scaled")
 WIDER = {2: np.float64, 4: np.float64, 8: np.longdouble}
 REFERENCE_ULPS = 4
@@ -196,8 +191,7 @@ def of_product(node: Node, operands: Sequence[Array], expected: Array) -> tuple[
 def but_for_zeros(node: Node, operands: Sequence[Array], expected: Array) -> tuple[Array, Array]:
     """Exact, but for the sign of a zero.
 
-    Which of two zeros is the larger depends in NumPy on the dtype and the machine; a remainder of
-    zero has there the divisor's sign, in PyTorch and in kernels the dividend's.
+    Which of two zeros is the larger depends in NumPy on the dtype and the machine.
     """
     return expected, np.zeros(expected.shape, expected.dtype)
 

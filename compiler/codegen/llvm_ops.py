@@ -144,15 +144,12 @@ def _abs(builder: ir.IRBuilder, dtype: DType, operands: Sequence[ir.Value]) -> i
 
 
 def _sign(builder: ir.IRBuilder, dtype: DType, operands: Sequence[ir.Value]) -> ir.Value:
-    """(x > 0) - (x < 0); nan for nan."""
+    """(x > 0) - (x < 0), which is 0 for nan."""
     (x,) = operands
     zero, one = _zero(x), _number(x, 1)
     above, below = less(builder, dtype, zero, x), less(builder, dtype, x, zero)
-    if dtype.kind != "float":
-        minus_one = _number(x, 1 if dtype.kind in ("uint", "bool") else -1)
-        return builder.select(above, one, builder.select(below, minus_one, zero))
-    neither = builder.select(builder.fcmp_unordered("uno", x, x), x, zero)
-    return builder.select(above, one, builder.select(below, _number(x, -1), neither))
+    minus_one = _number(x, 1 if dtype.kind == "uint" else -1)
+    return builder.select(above, one, builder.select(below, minus_one, zero))
 
 
 def _safe_divisor(

@@ -99,7 +99,8 @@ def store(
 
 
 def _alignment(element: ir.Type) -> int:
-    return 1 if element == I8 else 4  # states and scratch are aligned for words only
+    narrow = {"i8": 1, "half": 2}
+    return narrow.get(str(element), 4)  # states and scratch are aligned for words only
 
 
 def minimum(b: ir.IRBuilder, x: ir.Value, y: ir.Value) -> ir.Value:

@@ -62,6 +62,16 @@ def remainder(x, y):
     return np.remainder(x, y)
 '''
 
+_FLOAT_REMAINDER = '''\
+@kernel
+def float_remainder(x, y):
+    """x - y * floor(x / y) of floats; a zero has the sign of x."""
+    rest = np.fmod(x, y)
+    if rest != 0 and (rest < 0) != (y < 0):
+        return rest + y
+    return rest
+'''
+
 _QUOTIENT = '''\
 @kernel
 def quotient(x, y):
@@ -83,6 +93,7 @@ def copy(source, target):
 
 _PRELUDE = {
     "copy": _COPY,
+    "float_remainder": _FLOAT_REMAINDER,
     "product": PRODUCT,
     "quotient": _QUOTIENT,
     "remainder": _REMAINDER,

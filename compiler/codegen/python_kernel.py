@@ -53,13 +53,11 @@ from ..schedule.loops import (
 from .python_text import Names, dim_text, number_text, product_text, sum_text, type_text
 
 INDENT = "    "
-_HELPERS = ("remainder", "quotient")
+_HELPERS = ("remainder", "float_remainder", "quotient")
 _IN_PLACE_OF = {  # what Numba compiles to another result than NumPy's, or to a trap
-    ("rem", "int"): "remainder({0}, {1})",
-    ("rem", "uint"): "remainder({0}, {1})",
+    ("rem", "float"): "float_remainder({0}, {1})",
     ("floordiv", "int"): "quotient({0}, {1})",
     ("floordiv", "uint"): "quotient({0}, {1})",
-    ("sign", "uint"): "{t}({0} > 0)",
 }
 _FROM_NUMBER_LINE = {"max": (float("-inf"), 0), "min": (float("inf"), 1)}
 

@@ -22,6 +22,7 @@ from .. import dtypes
 from ..dtypes import DType
 from ..errors import CompileError
 from ..primitives import box_muller, mt19937
+from .llvm_cast import round_to
 from .mersenne_twister import (
     I8,
     I32,
@@ -38,6 +39,7 @@ from .mersenne_twister import (
     minimum,
     store,
 )
+from .random_f16 import HALF, normal_f16, uniform_f16
 from .vector_math.formats import F32, F64
 from .vector_math.lanes import Lanes, Vec
 
@@ -48,32 +50,32 @@ EXTERNS = ("cos", "log", "log1p", "sin")
 A target without fused multiply-add needs `fma` and `fmaf`, too.
 """
 
-_ELEMENT = {dtypes.f32: FLOAT, dtypes.f64: DOUBLE}
+_ELEMENT = {dtypes.f16: HALF, dtypes.f32: FLOAT, dtypes.f64: DOUBLE}
 _SCRATCH = 1024  # words drawn at a time where the output cannot hold them
 
 
 def emit_uniform(module: ir.Module, dtype: DType) -> ir.Function:
-    """`mt19937.uniform`; CompileError unless dtype is f32 or f64."""
+    """`mt19937.uniform`; of floats."""
     core = _uniform(module, dtype)
     zero, one = ir.Constant(DOUBLE, 0.0), ir.Constant(DOUBLE, 1.0)
     return _entry(module, core, f"taut_uniform_{dtype.name}", [], lambda args: [zero, one])
 
 
 def emit_uniform_between(module: ir.Module, dtype: DType) -> ir.Function:
-    """`mt19937.uniform_between`; CompileError unless dtype is f32 or f64."""
+    """`mt19937.uniform_between`; of floats."""
     core = _uniform(module, dtype)
     return _entry(module, core, f"taut_uniform_between_{dtype.name}", [DOUBLE, DOUBLE], list)
 
 
 def emit_normal(module: ir.Module, dtype: DType) -> ir.Function:
-    """`mt19937.normal`; CompileError unless dtype is f32 or f64."""
+    """`mt19937.normal`; of floats."""
     core = _normal(module, dtype)
     zero, one = ir.Constant(DOUBLE, 0.0), ir.Constant(DOUBLE, 1.0)
     return _entry(module, core, f"taut_normal_{dtype.name}", [], lambda args: [zero, one])
 
 
 def emit_normal_scaled(module: ir.Module, dtype: DType) -> ir.Function:
-    """`mt19937.normal_scaled`; CompileError unless dtype is f32 or f64."""
+    """`mt19937.normal_scaled`; of floats."""
     core = _normal(module, dtype)
     return _entry(module, core, f"taut_normal_scaled_{dtype.name}", [DOUBLE, DOUBLE], list)
 
@@ -109,12 +111,6 @@ def _entry(
         b.call(core, [state_out, out, count, *arguments(rest)])
 
     return define(module, name, [PTR, PTR, PTR, I64, *params], emit)
-
-
-def _element(dtype: DType, what: str) -> ir.Type:
-    if dtype not in _ELEMENT:
-        raise CompileError(f"{what}: native code draws f32 or f64, not {dtype.name}")
-    return _ELEMENT[dtype]
 
 
 class _RandomLanes(Lanes):
@@ -154,7 +150,9 @@ def _unit_f64(v: _RandomLanes, pairs: ir.Value) -> Vec:
 
 def _uniform(module: ir.Module, dtype: DType) -> ir.Function:
     """void(state, out, n, low, high): words drawn into the output, then converted in place."""
-    element = _element(dtype, "uniform")
+    if dtype is dtypes.f16:
+        return uniform_f16(module, _uniform(module, dtypes.f32))
+    element = _ELEMENT[dtype]
     words_each, word = (1, I32) if dtype is dtypes.f32 else (2, I64)
     form, unit = (F32, _unit_f32) if dtype is dtypes.f32 else (F64, _unit_f64)
     draw = fill(module)
@@ -179,9 +177,11 @@ def _uniform(module: ir.Module, dtype: DType) -> ir.Function:
 
 def _normal(module: ir.Module, dtype: DType) -> ir.Function:
     """void(state, out, n, mean, std)"""
-    element = _element(dtype, "normal")
-    few, uniform = _few_normals(module, dtype), _uniform(module, dtype)
-    transform = _transform(module, dtype)
+    element, few = _ELEMENT[dtype], _few_normals(module, dtype)
+    drawn = dtypes.f32 if dtype is dtypes.f16 else dtype
+    uniform, transform = _uniform(module, drawn), _transform(module, drawn)
+    if dtype is dtypes.f16:
+        return normal_f16(module, few, uniform, transform)
     unit = [ir.Constant(DOUBLE, 0.0), ir.Constant(DOUBLE, 1.0)]
     size = i64(box_muller.BLOCK)
 
@@ -250,7 +250,7 @@ def _few_normals(module: ir.Module, dtype: DType) -> ir.Function:
         with loop(b, i64(0), count) as index:
             z = v.wrap(b.call(following, [state]))
             value = v.fma(z, v.wrap(std), v.wrap(mean)).ir
-            store(b, value if element == DOUBLE else b.fptrunc(value, FLOAT), out, element, index)
+            store(b, round_to(b, value, dtype), out, element, index)
 
     params = [PTR, PTR, I64, DOUBLE, DOUBLE]
     return define(module, f"taut_few_normals_{dtype.name}", params, emit)

@@ -16,7 +16,7 @@ _LLVM_TYPE = {"f32": ("float", 4, "sgesv"), "f64": ("double", 8, "dgesv")}
 
 _TEXT = """\
 declare void @LAPACK(ptr, ptr, ptr, ptr, ptr, ptr, ptr, ptr)
-declare ptr @malloc(i64)
+declare ptr @calloc(i64, i64)
 declare void @free(ptr)
 
 ; to[j * rows + i] = from[i * columns + j]
@@ -50,7 +50,8 @@ done:
   ret void
 }
 
-; Without memory for a copy the matrix counts as singular.
+; Without memory for a copy the matrix counts as singular.  LAPACK does not look at a matrix if
+; there are no columns to solve for, so it gets one of zeros then.
 define void @NAME(ptr %a, ptr %b, ptr %x, ptr %regular, i64 %batch, i64 %n, i64 %columns) {
 entry:
   %order = alloca i32
@@ -58,19 +59,21 @@ entry:
   %right = alloca i32
   %info = alloca i32
   %n.narrow = trunc i64 %n to i32
-  %columns.narrow = trunc i64 %columns to i32
+  %some.columns = call i64 @llvm.smax.i64(i64 %columns, i64 1)
+  %columns.narrow = trunc i64 %some.columns to i32
   %positive = call i32 @llvm.smax.i32(i32 %n.narrow, i32 1)
   store i32 %n.narrow, ptr %order
   store i32 %positive, ptr %leading
   store i32 %columns.narrow, ptr %right
   %matrix.size = mul i64 %n, %n
   %right.size = mul i64 %n, %columns
-  %elements = add i64 %matrix.size, %right.size
+  %work.right.size = mul i64 %n, %some.columns
+  %elements = add i64 %matrix.size, %work.right.size
   %element.bytes = mul i64 %elements, ALIGN
   %pivot.bytes = mul i64 %n, 4
   %used.bytes = add i64 %element.bytes, %pivot.bytes
   %bytes = add i64 %used.bytes, 8
-  %work = call ptr @malloc(i64 %bytes)
+  %work = call ptr @calloc(i64 %bytes, i64 1)
   %work.right = getelementptr FLOAT, ptr %work, i64 %matrix.size
   %pivots = getelementptr FLOAT, ptr %work, i64 %elements
   %x.bytes = mul i64 %right.size, ALIGN
@@ -113,6 +116,7 @@ done:
 }
 
 declare i32 @llvm.smax.i32(i32, i32)
+declare i64 @llvm.smax.i64(i64, i64)
 declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
 """
 
@@ -127,4 +131,4 @@ def solve_text(dtype: DType, name: str) -> tuple[str, tuple[str, ...]]:
         raise CompileError(f"solve: native code solves in f32 or f64, not {dtype.name}")
     element, size, lapack = _LLVM_TYPE[dtype.name]
     text = _TEXT.replace("FLOAT", element).replace("ALIGN", str(size))
-    return text.replace("LAPACK", lapack).replace("NAME", name), (lapack, "malloc", "free")
+    return text.replace("LAPACK", lapack).replace("NAME", name), (lapack, "calloc", "free")

@@ -97,13 +97,19 @@ abs_ = _unary(
     Elementwise("abs({0})", {"float": "math abs", "int": "macro abs", "uint": "macro same"}),
     "|x|",
 )
+
+
+def _sign(x: Array) -> Any:
+    return np.where(np.isnan(x), np.zeros_like(x), np.sign(x))
+
+
 sign: Primitive = _unary(
     "sign",
     NUMBER,
-    np.sign,
+    _sign,
     no_gradient,
-    Elementwise("np.sign({0})", {"any": "macro sign"}),
-    "-1, 0 or 1 by the sign of x; nan of nan",
+    Elementwise("{t}(({0} > 0) - np.int8({0} < 0))", {"any": "macro sign"}),
+    "-1, 0 or 1 by the sign of x; 0 of nan, as PyTorch has it",
 )
 add = _binary(
     "add",
@@ -149,17 +155,25 @@ floordiv = _binary(
 )
 
 
+def _rem(x: Array, y: Array) -> Any:
+    """C's fmod, plus y if the signs differ: unlike NumPy's, a zero keeps the sign of x."""
+    if np.asarray(x).dtype.kind != "f":
+        return np.remainder(x, y)
+    rest = np.fmod(x, y)
+    return np.where((rest != 0) & ((rest < 0) != (y < 0)), rest + y, rest)
+
+
 def _rem_vjp(ct: Value, out: Value, x: Value, y: Value) -> Cotangents:
-    return ct, neg(mul(ct, floor(div(x, y))))
+    return ct, neg(mul(ct, round_(div(sub(x, out), y))))  # x / y itself may round up
 
 
 rem = _binary(
     "rem",
     NUMBER,
-    np.remainder,
+    _rem,
     _rem_vjp,
-    Elementwise("np.remainder({0}, {1})", _number("math rem", "macro rem")),
-    "x - y * floor(x / y): the remainder with the sign of y",
+    Elementwise("remainder({0}, {1})", _number("math rem", "macro rem")),
+    "x - y * floor(x / y): the remainder with the sign of y; a zero has that of x",
 )
 
 

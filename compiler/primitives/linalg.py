@@ -60,10 +60,11 @@ def _solve_type(a: Aval, b: Aval) -> tuple[Aval, Aval]:
 
 def _solve_reference(a: Array, b: Array) -> tuple[Array, Array]:
     x = np.zeros_like(b)
+    wanted = b if b.shape[-1] else np.zeros((*b.shape[:-1], 1), b.dtype)  # else nobody looks at a
     regular = np.ones(a.shape[:-2], bool)
     for batch in np.ndindex(a.shape[:-2]):
         try:
-            x[batch] = np.linalg.solve(a[batch], b[batch])
+            x[batch] = np.linalg.solve(a[batch], wanted[batch])[:, : b.shape[-1]]
         except np.linalg.LinAlgError:
             regular[batch] = False
     return x, regular

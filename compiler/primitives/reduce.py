@@ -47,11 +47,20 @@ def _reduction(
     def reference(x: Array, *, dims: Dims) -> Array:
         if combine in ("max", "min") and x.size == 0:
             return np.full([x.shape[a] for a in _kept(x.shape, dims)], _EMPTY[combine](x), x.dtype)
+        # What is f16 is added up in f32, as PyTorch does: in f16 2048 + 1 is 2048.
+        kept = np.dtype(np.float32) if x.dtype == np.float16 else x.dtype
         if _is_column(x, dims):
-            return np.asarray(ufunc.accumulate(x, axis=dims[0], dtype=x.dtype).take(-1, dims[0]))
-        return np.asarray(ufunc.reduce(x, axis=dims, dtype=x.dtype))
+            result = ufunc.accumulate(x, axis=dims[0], dtype=kept).take(-1, dims[0])
+        else:
+            result = ufunc.reduce(x, axis=dims, dtype=kept)
+        return _sum_of_zeros(result, combine).astype(x.dtype, copy=False)
 
     return register(Primitive(name, type_rule, reference, vjp, Reduction(combine), doc))
+
+
+def _sum_of_zeros(result: Any, combine: str) -> Array:
+    """A sum starts from +0, so that it is never -0; NumPy's may be."""
+    return np.asarray(result + 0 if combine == "add" else result)
 
 
 def _is_column(x: Array, dims: Dims) -> bool:

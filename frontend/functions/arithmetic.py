@@ -10,6 +10,7 @@ from ...compiler import dtypes
 from ...compiler.primitives import elementwise as E
 from ..context import current
 from ..core import TensorBase
+from ..create import full_like
 from ..defaults import default_float
 from ..tape import apply
 from .conversion import clone
@@ -128,12 +129,27 @@ def floor_divide(input: Any, other: Any) -> Tensor:
         RuntimeError: integers are divided by zero.
     """
     x, y = together(*operands("floor_divide", input, other))
+    x = full_like(y, x) if isinstance(x, (int, float)) else x
     if result_dtype(x, y).is_floating_point:
-        quotient, whole = div(x, y), round(div(sub(x, remainder(x, y)), y))
+        quotient, whole = div(x, y), _float_quotient(x, y)
+        whole = chosen(eq(whole, 0), mul(quotient, 0), whole)  # a zero has the quotient's sign
         if not isinstance(y, TensorBase):
             return whole if y else quotient
         return chosen(eq(y, 0), quotient, whole)
     return _integer_division(x, y)
+
+
+def _float_quotient(x: Any, y: Any) -> Tensor:
+    """x / y rounded down, from what divides evenly: x / y itself may round up to an integer."""
+    rest = fmod(x, y)
+    whole = round(div(sub(x, rest), y))
+    return sub(whole, converted(_opposite(rest, y), whole.dtype))
+
+
+def _opposite(rest: Any, other: Any) -> Tensor:
+    """Whether a remainder is neither 0 nor of the sign of `other`."""
+    negative = lt(other, 0) if isinstance(other, TensorBase) else other < 0
+    return logical_and(ne(rest, 0), ne(lt(rest, 0), negative))
 
 
 def _integer_division(x: Any, y: Any, truncate: bool = False) -> Tensor:
@@ -168,10 +184,26 @@ def remainder(input: Any, other: Any) -> Tensor:
 
 
 def fmod(input: Any, other: Any) -> Tensor:
-    """The remainder of input / other, with the sign of `input`."""
-    by_tensor = isinstance(other, TensorBase)
-    size = remainder(abs(input), abs(other) if by_tensor else max(other, -other))
-    return named(chosen(lt(input, 0), neg(size), size), "FmodBackward1" if by_tensor else "Fmod")
+    """The remainder of input / other, with the sign of `input`.
+
+    Raises:
+        RuntimeError: integers are divided by zero.
+    """
+    x, y = together(*operands("fmod", input, other))
+    is_float = result_dtype(x, y).is_floating_point
+    rest = _float_fmod(x, y) if is_float else _integer_fmod(x, y)
+    return named(rest, "FmodBackward1" if isinstance(other, TensorBase) else "Fmod")
+
+
+def _float_fmod(x: Any, y: Any) -> Tensor:
+    size = remainder(abs(x), max(y, -y) if isinstance(y, (int, float)) else abs(y))
+    signed = chosen(lt(x, 0), neg(size), size)
+    return chosen(eq(x, 0), sub(x, size), signed)  # x as it is, or nan
+
+
+def _integer_fmod(x: Any, y: Any) -> Tensor:
+    rest = remainder(x, y)
+    return chosen(_opposite(rest, x), sub(rest, y), rest)
 
 
 maximum = binary(E.maximum, "maximum")
