@@ -39,9 +39,10 @@ def _verify_node(graph: Graph, node: Node) -> None:
     avals = node.prim.infer(tuple(o.aval for o in node.operands), node.params)
     if avals != tuple(r.aval for r in node.results):
         raise IRError(f"{graph.name}: {node!r} should have type {', '.join(map(str, avals))}")
-    for region in node.params.values():
-        if isinstance(region, Graph):
-            verify(region)
+    for param in node.params.values():
+        for region in param if isinstance(param, tuple) else (param,):
+            if isinstance(region, Graph):
+                verify(region)
 
 
 def _verify_closed(graph: Graph) -> None:

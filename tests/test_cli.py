@@ -604,6 +604,7 @@ def test_ops_shows_one_primitive() -> None:
         "gradient    yes\n"
         "lowering    elementwise\n"
     )
+    assert "operands    x, y, z\n" in shown("ops", "fma")
     assert error("ops", "matmull", code=1) == (
         "taut: error: no primitive is called 'matmull'; did you mean 'matmul'?\n"
     )

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 from taut.compiler import dtypes
+from taut.compiler.autodiff import backward_graph
 from taut.compiler.aval import Aval, evaluate_dim, parse_dim, size_of, symbol
 from taut.compiler.errors import CheckFailed, CompileError, IRError
 from taut.compiler.evaluate import evaluate
 from taut.compiler.ir import Check, Graph, Loc, make_node, solve_sizes
 from taut.compiler.primitive import Primitive, get, register
 from taut.compiler.primitives import create, elementwise, movement, reduce
+from taut.compiler.text import parse_graph
 from taut.compiler.verify import verify
+from taut.frontend.testing import evaluate_contiguous
 
 B, S = symbol("B"), symbol("S")
 F32_8 = Aval(dtypes.f32, (8,))
@@ -158,6 +161,46 @@ def test_evaluate_computes_and_checks() -> None:
         evaluate(graph, [np.array([-1], np.float32)])
     with pytest.raises(IRError, match=r"expected f32\[B\], got dtype float64"):
         evaluate(graph, [np.zeros(3)])
+
+
+def test_checks_are_tested_before_what_they_guard() -> None:
+    """Each in order: the second is computed from rows whose positions the first one checks."""
+    graph = parse_graph("""taut-ir 1
+    func @f(%w: f32[3], %i: i64[], %n: i64[3]) -> (f32[]) {
+      %0: i64[] = full {value = 3}
+      %1: bool[] = lt %i, %0
+      check %1 "first"
+      %2: i64[] = take %n, %i
+      %3: bool[] = lt %2, %0
+      check %3 "second"
+      %4: f32[] = take %w, %2
+      return %4
+    }""")
+    table, positions = np.arange(3, dtype=np.float32), np.array([2, 9, 1])
+    for run in (evaluate, evaluate_contiguous):
+        assert run(graph, [table, np.array(0), positions])[0] == 2
+        for position, message in [(7, "first"), (1, "second")]:
+            with pytest.raises(CheckFailed, match=message):
+                run(graph, [table, np.array(position), positions])
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_verify_looks_into_regions(pair: bool) -> None:
+    x, y = create.graph_input(0, F32_8), create.graph_input(1, F32_8)
+    good, bad = Graph("good", (x,), (x,)), Graph("bad", (y,), (y,))
+    apply = Primitive("apply", lambda x, *, body: x, lambda x, *, body: x, None, None, "")
+    node = make_node(apply, (x,), {"body": (good, bad) if pair else bad})
+    with pytest.raises(IRError, match="bad: input 0 is"):
+        verify(Graph("f", (x,), node.results))
+
+
+def test_each_output_has_a_cotangent_even_if_it_is_another_one_too() -> None:
+    x = create.graph_input(0, F32_8)
+    y = elementwise.mul(x, x)
+    backward, residuals = backward_graph(Graph("f", (x,), (y, y)), [x])
+    arrays = [np.full(8, value, np.float32) for value in (3, 10, 20)]
+    assert residuals == (x,)
+    assert evaluate(backward, arrays)[0].tolist() == [2 * 3 * 30] * 8
 
 
 def test_promotion_follows_pytorch() -> None:

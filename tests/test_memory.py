@@ -18,6 +18,7 @@ from taut.compiler.schedule import Program, print_memory, schedule
 from taut.compiler.schedule.arena import Life, assign_slots
 from taut.compiler.schedule.effects import reads, writes
 from taut.compiler.schedule.interpret import interpret
+from taut.compiler.schedule.order import order
 from taut.compiler.schedule.printing import arena_bytes
 from taut.compiler.schedule.program import RunCheck, RunCopy, RunKernel, RunMatmul
 from taut.compiler.target import Target
@@ -326,6 +327,11 @@ def test_checks_come_before_what_they_guard() -> None:
     assert found.checks == ("position out of range",)
     with pytest.raises(CheckFailed, match="position out of range"):
         interpret(found, [numbers(4), numbers(4), np.array([3, 4])])
+
+
+def test_steps_that_need_each_other_have_no_order() -> None:
+    with pytest.raises(AssertionError, match="steps that need each other"):
+        order([RunCopy(0, 1), RunCopy(2, 3), RunCopy(3, 2)], {})
 
 
 def test_a_check_of_a_new_state_forces_a_shadow() -> None:

@@ -79,10 +79,14 @@ def backward_graph(graph: Graph, wrt: Sequence[Value]) -> tuple[Graph, tuple[Val
         if not value.aval.dtype.is_floating_point:
             raise IRError(f"{graph.name}: {value!r} is not floating, so it has no gradient")
     base = len(graph.inputs)
-    seeds = {o: graph_input(base + i, o.aval) for i, o in enumerate(graph.outputs)}
-    found = cotangents(seeds, wrt)
+    seeds = [graph_input(base + i, o.aval) for i, o in enumerate(graph.outputs)]
+    totals: dict[Value, Value] = {}
+    for output, seed in zip(graph.outputs, seeds, strict=True):
+        if output.aval.dtype.is_floating_point:
+            totals[output] = add(totals[output], seed) if output in totals else seed
+    found = cotangents(totals, wrt)
     outputs = tuple(found[t] if t in found else full_like(t, 0) for t in wrt)
-    return cut(graph, outputs, tuple(seeds.values()))
+    return cut(graph, outputs, seeds)
 
 
 def cut(

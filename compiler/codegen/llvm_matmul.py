@@ -85,8 +85,11 @@ class Products:
             if dtype.kind == "bool":
                 raise CompileError("matmul: there is no product of bools; cast them to an integer")
             blocked = dtype in (dtypes.f32, dtypes.f64)
-            emit = emit_blocked if blocked else _emit_simple
-            self._functions[dtype.name] = emit(self._module, dtype, self._target)
+            self._functions[dtype.name] = (
+                emit_blocked(self._module, dtype, self._target)
+                if blocked
+                else _emit_simple(self._module, dtype)
+            )
         return self._functions[dtype.name]
 
 
@@ -125,7 +128,7 @@ def _matrix(
 # --- other dtypes: one row and sixteen columns at a time ------------------------------------------
 
 
-def _emit_simple(module: ir.Module, dtype: DType, target: Target) -> ir.Function:
+def _emit_simple(module: ir.Module, dtype: DType) -> ir.Function:
     """A product without tiles; f16 is added up in f32, in order, and rounded once."""
     function, builder, of = declare_product(module, dtype)
     types, lanes = TileTypes(dtype, LANES), LANES

@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 
 from ..aval import Dim, Shape, size_of
 from ..ir import Node, Value
-from ..primitive import Elementwise, Gather, Movement, Reduction
+from ..primitive import Gather, Movement, Reduction
 from ..primitive import Literal as Constant
 from .indexing import keeps_order
 
@@ -140,11 +140,6 @@ def is_movement(node: Node) -> bool:
 def is_literal(node: Node) -> bool:
     """Whether a node's elements follow from their positions alone."""
     return isinstance(node.prim.lowering, Constant)
-
-
-def in_loops(node: Node) -> bool:
-    """Whether a node is computed inside kernels, point by point."""
-    return isinstance(node.prim.lowering, Elementwise | Reduction | Gather)
 
 
 def is_unit_reduction(node: Node) -> bool:

@@ -110,6 +110,7 @@ class _Dependencies:
             placed[i] = True
             done.append(i)
             self._release(i, ready, held)
+        assert len(done) == len(placed), "steps that need each other"
         return done
 
     def _rank(self, i: int) -> _Rank:

@@ -76,7 +76,7 @@ def lower_scatter(lowered: Lowered, group: Group) -> None:
     node = group.root
     x, index, rows = node.operands
     out = node.results[0]
-    _base(lowered, group, x, out)
+    _base(lowered, x, out)
     row = size_of(x.aval.shape[1:])
     runs = (index.aval.size, row)
     nest = Nest(tuple((size, True) for size in runs if size != 1))
@@ -99,7 +99,7 @@ def lower_window(lowered: Lowered, group: Group) -> None:
     out = node.results[0]
     if node.prim.name == "set_slice":
         base, part = node.operands
-        _base(lowered, group, base, out)
+        _base(lowered, base, out)
         _part(lowered, group, part, node.params["start"], node.params["step"])
         return
     dim = node.params["dim"]
@@ -123,7 +123,7 @@ def _part(lowered: Lowered, group: Group, part: Value, start: Shape, step: Shape
     lowered.run(group, Nest(runs_without_rows(part.aval.shape, inside=False)), write)
 
 
-def _base(lowered: Lowered, group: Group, base: Value, out: Value) -> None:
+def _base(lowered: Lowered, base: Value, out: Value) -> None:
     """Fills `out` with what will be partly overwritten."""
     root = plain_root(base)
     if not is_literal(root.node):

@@ -28,7 +28,7 @@ def print_plan(plan: FusionPlan) -> str:
     names = value_names(plan.graph)
     lines = [f"fused @{plan.graph.name}: {len(plan.groups)} groups, {len(plan.cuts)} edges cut"]
     for number, group in enumerate(plan.groups):
-        lines += ["", *_group_lines(number, group, names, plan)]
+        lines += ["", *_group_lines(number, group, names)]
     if plan.cuts:
         lines += ["", "cut:"]
     for cut in plan.cuts:
@@ -37,9 +37,7 @@ def print_plan(plan: FusionPlan) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _group_lines(
-    number: int, group: Group, names: dict[Value, str], plan: FusionPlan
-) -> Iterator[str]:
+def _group_lines(number: int, group: Group, names: dict[Value, str]) -> Iterator[str]:
     over = f" over {_tuple(group.shape)}" if group.kind == "kernel" else ""
     reduced = f" reducing {_tuple(group.reduced)}" if group.reduced else ""
     yield f"group {number}: {group.kind} {kernel_name(group.nodes)}{over}{reduced}"

@@ -64,7 +64,7 @@ def _operands(primitive: Primitive) -> list[str]:
     if isinstance(lowering, Elementwise):
         count = len(set(re.findall(r"\{(\d)\}", lowering.python)))
         if _is_variadic(primitive):  # one type rule for all of them: the scalar code tells how many
-            return ["x", "y"][:count]
+            return ["x", "y", "z"][:count]
     parameters = inspect.signature(primitive.type_rule).parameters.values()
     return [str(p).partition(":")[0] for p in parameters if p.kind is not p.KEYWORD_ONLY]
 
