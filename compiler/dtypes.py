@@ -88,6 +88,16 @@ def from_numpy(dtype: np.dtype[np.generic]) -> DType:
         ) from None
 
 
+def number(value: float, dtype: DType) -> bool | int | float:
+    """A Python number as an element of `dtype`: narrow integers wrap around, as in C."""
+    if dtype.kind in ("bool", "float"):
+        return bool(value) if dtype.kind == "bool" else float(value)
+    if dtype.bits == 64:
+        return int(value)
+    low = -(1 << (dtype.bits - 1)) if dtype.kind == "int" else 0
+    return (int(value) - low) % (1 << dtype.bits) + low
+
+
 def promote(a: DType, b: DType) -> DType:
     """The smallest dtype that holds both, as PyTorch's `torch.promote_types`.
 

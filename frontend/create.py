@@ -104,16 +104,15 @@ def filled(
     shape: tuple[Dim, ...], value: Scalar, dtype: DType, requires_grad: bool = False
 ) -> Tensor:
     """A tensor with one number everywhere."""
-    if current().trace is None:
-        made = from_array(np.full(shape, value, dtype.numpy))
-    else:
-        typed = (
-            bool(value)
-            if dtype.kind == "bool"
-            else float(value)
-            if dtype.kind == "float"
-            else int(value)
+    typed = dtypes.number(value, dtype)
+    wraps = dtype.kind == "uint" and -(1 << dtype.bits) < value < 0  # -1 is 255, as in C
+    if dtype.kind in ("int", "uint") and int(value) != typed and not wraps:
+        raise RuntimeError(
+            f"value cannot be converted to type {dtype.long_name}_t without overflow"
         )
+    if current().trace is None:
+        made = from_array(np.full(shape, typed, dtype.numpy))
+    else:
         made = apply(create_prims.full, value=typed, dtype=dtype, shape=shape)
     return _finish(made, requires_grad)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import taut
 from taut.compiler import dtypes
 from taut.compiler.aval import symbol
 from taut.compiler.evaluate import evaluate
@@ -412,3 +414,39 @@ def test_gradient_is_the_difference_quotient(expression: str) -> None:
     step = 1e-5
     difference = (value(step)[0].item() - value(-step)[0].item()) / (2 * step)
     assert slope == pytest.approx(difference, rel=1e-6, abs=1e-7)
+
+
+OUT_OF_RANGE: dict[str, Callable[[Any, Any], Any]] = {
+    "clamp": lambda t, x: x.clamp(-2, 2),
+    "lt": lambda t, x: x < -2,
+    "eq": lambda t, x: x == 260,
+    "add": lambda t, x: x + (-2),
+    "rsub": lambda t, x: -300 - x,
+    "mul": lambda t, x: x * 300,
+    "remainder": lambda t, x: x % -3,
+    "and": lambda t, x: x & -2,
+    "where": lambda t, x: t.where(x > 1, x, -2),
+    "full_like": lambda t, x: t.full_like(x, -2),
+}
+
+
+@pytest.mark.parametrize("name", OUT_OF_RANGE)
+def test_numbers_that_an_integer_dtype_has_not_wrap_as_in_pytorch(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    for dtype in (np.uint8, np.int8):
+        x = np.array([0, 1, 4, 5, 120], dtype)
+        expected = OUT_OF_RANGE[name](torch, torch.from_numpy(x)).numpy()
+
+        def function(x: Any) -> Any:
+            return OUT_OF_RANGE[name](taut, x)
+
+        for run in (function, taut.compile(function)):
+            got = run(taut.from_numpy(x)).numpy()
+            assert got.dtype == expected.dtype
+            np.testing.assert_array_equal(got, expected)
+
+
+def test_no_integer_is_filled_with_what_it_cannot_hold() -> None:
+    for function in (taut.full_like, taut.compile(taut.full_like)):
+        with pytest.raises(RuntimeError, match="value cannot be converted to type uint8_t without"):
+            function(taut.zeros(2, dtype=taut.uint8), 300)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -120,6 +122,15 @@ def test_primitive_names_are_unique() -> None:
     with pytest.raises(ValueError, match="a primitive called sin exists already"):
         register(Primitive("sin", lambda x: x, lambda x: x, None, None, "again"))
     assert get("sin") is elementwise.sin
+
+
+def test_a_constant_is_a_number_of_its_dtype() -> None:
+    assert create.constant(-2, Aval(dtypes.u8, ())).node.params["value"] == 254
+    assert create.constant(200, Aval(dtypes.i8, ())).node.params["value"] == -56
+    with pytest.raises(IRError, match="full: 256 is no u8"):
+        create.full(value=256, dtype=dtypes.u8, shape=())
+    with pytest.raises(IRError, match="full: nan is no i32"):
+        create.full(value=math.nan, dtype=dtypes.i32, shape=())
 
 
 def test_verify_accepts_a_good_graph() -> None:

@@ -37,6 +37,9 @@ def graph_input(position: int, aval: Aval) -> Value:
 
 
 def _full_type(*, value: Scalar, dtype: DType, shape: Shape) -> Aval:
+    is_integer = dtype.kind in ("int", "uint")
+    if is_integer and (isinstance(value, float) or dtypes.number(value, dtype) != value):
+        raise IRError(f"{value} is no {dtype.name}")
     return Aval(dtype, shape)
 
 
@@ -64,9 +67,7 @@ def full_like(x: Value, value: Scalar) -> Value:
 
 def constant(value: Scalar, aval: Aval) -> Value:
     """A number as a value of the given type; floats and integers are converted as C does."""
-    kind = aval.dtype.kind
-    typed = bool(value) if kind == "bool" else float(value) if kind == "float" else int(value)
-    return full(value=typed, dtype=aval.dtype, shape=aval.shape)
+    return full(value=dtypes.number(value, aval.dtype), dtype=aval.dtype, shape=aval.shape)
 
 
 def _iota_type(*, dim: int, dtype: DType, shape: Shape) -> Aval:

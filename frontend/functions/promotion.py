@@ -52,13 +52,11 @@ def _tier(operand: Operand) -> tuple[int, DType]:
 
 
 def converted(operand: Operand, dtype: DType) -> Operand:
-    """An operand in the given dtype; numbers stay numbers."""
+    """An operand in the given dtype; numbers stay numbers, but integers wrap as PyTorch's do."""
     if isinstance(operand, TensorBase):
         same = operand.dtype is dtype and not (operand.traced_aval and operand.traced_aval.weak)
         return operand if same else apply(E.cast, operand, dtype=dtype)
-    if dtype.kind == "float":
-        return float(operand)
-    return bool(operand) if dtype.kind == "bool" else int(operand)
+    return dtypes.number(operand, dtype)
 
 
 def broadcast_shapes(*shapes: Sequence[Dim]) -> Shape:
