@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from .dtypes import DType
+from .dtypes import DType, from_name
 from .errors import IRError
 
 
@@ -308,3 +308,23 @@ class Aval:
 
     def __str__(self) -> str:
         return f"{'~' if self.weak else ''}{self.dtype.name}[{','.join(map(str, self.shape))}]"
+
+
+_TYPE = re.compile(r"(~?)(\w+)\[([^\[\]]*)\]")
+
+
+def parse_aval(text: str) -> Aval:
+    """Reads what `str` of an aval prints: `f32[B,8]`, `~f32[]`.
+
+    Raises:
+        IRError: the text is no type.
+    """
+    found = _TYPE.fullmatch(text.replace(" ", ""))
+    try:
+        if found is None:
+            raise ValueError
+        weak, name, dims = found.groups()
+        shape = tuple(map(parse_dim, dims.split(","))) if dims else ()
+        return Aval(from_name(name), shape, bool(weak))
+    except (KeyError, ValueError):
+        raise IRError(f"not a type: {text!r}; one is f32[B,8], and f32[] a scalar") from None

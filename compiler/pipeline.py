@@ -14,12 +14,12 @@ A program goes through these stages, each of which prints:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from .errors import IRError
 from .ir import Graph
-from .passes import checks, layout, simplify
+from .passes import algebra, casts, checks, fold, layout, logic, narrow, shapes, simplify
 from .text.lexer import suggestion
 from .verify import verify
 
@@ -51,17 +51,46 @@ PASSES = (
 )
 """The list.  `compiler/schedule` goes on from here: `schedule(graph, target) -> Program`."""
 
+PARTS = (
+    Pass("fold", fold.run, "what follows from constants alone is a constant"),
+    Pass("algebra", algebra.run, "x * 1 is x, and its like"),
+    Pass("logic", logic.run, "comparisons and choices whose outcome is known"),
+    Pass("casts", casts.run, "conversions that change nothing"),
+    Pass("shapes", shapes.run, "movements that move nothing, or that are one movement"),
+    Pass("narrow", narrow.run, "what is repeated is computed once, before it is"),
+)
+"""The rules of `simplify`, one family at a time: for who studies one of them."""
+
 Observe = Callable[[str, Graph], None]
 
 
+def find_pass(name: str) -> Pass:
+    """The pass called `name`, of the pipeline or a part of one of its passes.
+
+    Raises:
+        ValueError: no pass is called so; the message proposes the nearest.
+    """
+    known = {p.name: p for p in (*PASSES, *PARTS)}
+    if name not in known:
+        hint = suggestion(name, known)
+        raise ValueError(f"no pass is called {name!r}{hint}; the passes are {', '.join(known)}")
+    return known[name]
+
+
 def run_passes(
-    graph: Graph, *, until: str | None = None, check: bool = False, observe: Observe | None = None
+    graph: Graph,
+    passes: Sequence[Pass] | None = None,
+    *,
+    until: str | None = None,
+    check: bool = False,
+    observe: Observe | None = None,
 ) -> Graph:
     """The graph after the passes: what the stage "opt" prints.
 
     Args:
         graph: a well-formed graph.
-        until: the last pass to run; by default all run.
+        passes: what to run, in order; by default the whole pipeline.
+        until: the last of them to run; by default all run.
         check: whether to verify the graph before the first pass and after each one.
         observe: called with each pass's name and result.
 
@@ -69,13 +98,14 @@ def run_passes(
         ValueError: no pass is called `until`.
         IRError: `check` found a graph that is not well formed; the message says after which pass.
     """
-    names = [p.name for p in PASSES]
+    passes = PASSES if passes is None else passes
+    names = [p.name for p in passes]
     if until is not None and until not in names:
         hint = suggestion(until, names)
         raise ValueError(f"no pass is called {until!r}{hint}; the passes are {', '.join(names)}")
     if check:
         _verify(graph, "before the first pass")
-    for step in PASSES[: names.index(until) + 1 if until else None]:
+    for step in passes[: names.index(until) + 1 if until else None]:
         graph = step.run(graph)
         if check:
             _verify(graph, f"after the pass {step.name}")

@@ -6,8 +6,7 @@ import json
 import struct
 from typing import Any
 
-from ..compiler import dtypes
-from ..compiler.aval import Aval, parse_dim
+from ..compiler.aval import parse_aval, parse_dim
 from ..compiler.codegen.spec import ProgramSpec
 
 _LENGTH = struct.Struct("<I")
@@ -63,10 +62,3 @@ def _spec(header: dict[str, Any]) -> ProgramSpec:
         symbols=tuple(header["symbols"]),
         checks=tuple(header["checks"]),
     )
-
-
-def parse_aval(text: str) -> Aval:
-    """Reads what `str` of an aval prints: `f32[B,8]`, `~f32[]`."""
-    name, _, dims = text.removesuffix("]").removeprefix("~").partition("[")
-    shape = tuple(map(parse_dim, dims.split(","))) if dims else ()
-    return Aval(dtypes.from_name(name), shape, text.startswith("~"))

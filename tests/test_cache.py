@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from taut.compiler.aval import Aval, symbol
+from taut.compiler.aval import Aval, parse_aval, symbol
 from taut.compiler.codegen.spec import ProgramSpec
 from taut.compiler.dtypes import boolean, f32
 from taut.runtime.cache import MAGIC, Cache, default_folder
-from taut.runtime.payload import pack, parse_aval, unpack
+from taut.runtime.payload import pack, unpack
 
 KEY, OTHER = "ab" * 32, "cd" * 32
 B = symbol("B")
@@ -227,7 +227,7 @@ import json, sys, time
 start = time.perf_counter()
 import taut
 import numpy as np
-from taut.compiler.aval import Aval, symbol
+from taut.compiler.aval import Aval, parse_aval, symbol
 from taut.compiler.codegen.spec import ProgramSpec
 from taut.compiler.dtypes import f32
 from taut.runtime.compile import compile_keyed
