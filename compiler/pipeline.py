@@ -72,8 +72,8 @@ def find_pass(name: str) -> Pass:
     """
     known = {p.name: p for p in (*PASSES, *PARTS)}
     if name not in known:
-        hint = suggestion(name, known)
-        raise ValueError(f"no pass is called {name!r}{hint}; the passes are {', '.join(known)}")
+        hint = suggestion(name, known) or f"; there are {', '.join(known)}"
+        raise ValueError(f"no pass is called {name!r}{hint}")
     return known[name]
 
 
@@ -104,17 +104,18 @@ def run_passes(
         hint = suggestion(until, names)
         raise ValueError(f"no pass is called {until!r}{hint}; the passes are {', '.join(names)}")
     if check:
-        _verify(graph, "before the first pass")
+        verify_stage(graph, "before the first pass")
     for step in passes[: names.index(until) + 1 if until else None]:
         graph = step.run(graph)
         if check:
-            _verify(graph, f"after the pass {step.name}")
+            verify_stage(graph, f"after the pass {step.name}")
         if observe is not None:
             observe(step.name, graph)
     return graph
 
 
-def _verify(graph: Graph, when: str) -> None:
+def verify_stage(graph: Graph, when: str) -> None:
+    """Raises IRError, with the point of time in it, unless the graph is well formed."""
     try:
         verify(graph)
     except IRError as error:

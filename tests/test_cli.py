@@ -554,7 +554,7 @@ def test_unknown_commands_and_options_get_the_nearest_name() -> None:
         "taut: error: no command is called 'dmp'; did you mean 'dump'?\nsee `taut --help`\n"
     )
     assert "did you mean 'clear'?" in error("cache", "cleer", code=2)
-    assert "there are cache, doctor, dump, ops" in error("nix", code=2)
+    assert "there are cache, diff, doctor, dump, ops, opt, run" in error("nix", code=2)
     assert "--stage" in error("dump", "layer.ir", "--stge", "opt", code=2)
 
 

@@ -65,6 +65,16 @@ def read_a_kernel(text: str) -> None:
     assert "    %0 = load x[i0]" in text
 
 
+def build_a_graph(text: str) -> None:
+    assert "%grad_slope: f32[] = reduce_sum" in text
+    assert text.count("taut-ir 1\nfunc @fit<N>(%x: f32[N], %y: f32[N], %slope: f32[]") == 2
+    derived, optimised = (part.count(" = ") for part in text.split("As optimised:"))
+    assert optimised < derived
+    evaluated, compiled = (numbers(r"-?\d+\.\d+", line) for line in text.splitlines()[-3:-1])
+    assert compiled == pytest.approx(evaluated, rel=1e-5)  # sums of 32 numbers
+    assert text.endswith("loss 0.000000  slope 3.000  start 1.000\n")
+
+
 def add_a_primitive(text: str) -> None:
     assert "%0: f32[4] = copysign %x, %y" in text
     results = re.findall(r"^(evaluated|llvm|numba) +\[ -1.  -4.  -9. -16.\]$", text, re.MULTILINE)
@@ -112,6 +122,7 @@ def preprocessing(text: str) -> None:
 
 SHOWN: dict[str, Callable[[str], None]] = {
     "add_a_primitive.py": add_a_primitive,
+    "build_a_graph.py": build_a_graph,
     "article/addition.py": addition,
     "article/linear_algebra.py": linear_algebra,
     "article/multiplication.py": multiplication,

@@ -12,10 +12,13 @@ import click
 
 from ...compiler import VERSION
 from .cache import cache
+from .diff import diff
 from .doctor import doctor
 from .dump import dump
 from .group import Taut
 from .ops import ops
+from .opt import opt
+from .run import run
 
 __all__ = ["cli", "main"]
 
@@ -26,7 +29,7 @@ def cli() -> None:
     """A tracing compiler for tensor programs, with the names and numbers of PyTorch."""
 
 
-for command in (dump, ops, cache, doctor):
+for command in (dump, opt, run, diff, ops, cache, doctor):
     cli.add_command(command)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ...compiler.errors import ParseError
+from ...compiler.errors import IRError, ParseError
 from ...compiler.ir import Graph
 from ...compiler.text.lexer import suggestion
 from .group import UserError
@@ -27,15 +27,19 @@ def read_graphs(target: str) -> tuple[Graph, ...]:
     """The graphs of a `.ir` file, or of stdin.
 
     Raises:
-        UserError: there is no such file, or the text cannot be read; it names the place.
+        UserError: there is no such file, the text cannot be read (the error names the place), or a
+            graph is not well formed.
     """
+    from ...compiler.verify import verify
     from ..report import parse_graphs
 
     name = "<stdin>" if target == "-" else Path(target).name
     try:
-        return parse_graphs(_read(target), name)
+        return tuple(map(verify, parse_graphs(_read(target), name)))
     except ParseError as error:
         raise UserError(str(error)) from error
+    except IRError as error:
+        raise UserError(f"{name}: {error}") from error
 
 
 def _read(target: str) -> str:

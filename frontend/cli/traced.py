@@ -59,14 +59,19 @@ def report_on(target: str, texts: Sequence[str], backend: str | None) -> Report:
     if is_text(target):
         if texts:
             raise click.UsageError("--arg is for functions: IR text says its arguments' types")
-        return Report(read_graphs(target), _options(None, backend))
+        return Report(read_graphs(target), options_for(backend))
     values = parse_arguments(texts)
     function = _function(find_object(target), target)
     recording = _recording(function, values, target)
-    return Report(recording, _options(function.called or function.compiled, backend))
+    return Report(recording, options_for(backend, function.called or function.compiled))
 
 
-def _options(compiled: CompiledFunction[..., Any] | None, backend: str | None) -> Options:
+def options_for(backend: str | None, compiled: CompiledFunction[..., Any] | None = None) -> Options:
+    """The environment's options, with the back end that is asked for or that a function has.
+
+    Raises:
+        UserError: the environment asks for what there is not.
+    """
     from ...runtime.options import default_options
 
     try:
@@ -111,6 +116,7 @@ def _recording(function: Function, values: Mapping[str, Any], target: str) -> Re
     if not values and function.newest is not None:
         return function.newest
     call = functools.partial(function.compiled, *function.first)
-    args, kwargs = bind(call, function.name, values, f"taut dump {target}")
+    command = f"{click.get_current_context().command_path} {target}"
+    args, kwargs = bind(call, function.name, values, command)
     with user_code(f"tracing {function.name}"):
         return function.compiled.graph_for(*function.first, *args, **kwargs)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,14 @@ class UnreadableError(Exception):
     """A value that cannot be read; the message says why."""
 
 
-def parse_arguments(texts: Sequence[str]) -> dict[str, Any]:
+def parse_arguments(
+    texts: Sequence[str], is_name: Callable[[str], bool] = str.isidentifier
+) -> dict[str, Any]:
     """The values of all `--arg` options, by parameter.
+
+    Args:
+        texts: the options.
+        is_name: whether a parameter can be called so.
 
     Raises:
         click.UsageError: an option has no such form.
@@ -43,7 +49,7 @@ def parse_arguments(texts: Sequence[str]) -> dict[str, Any]:
     for text in texts:
         name, equals, value = text.partition("=")
         name = name.strip()
-        if not equals or not name.isidentifier():
+        if not equals or not is_name(name):
             raise click.UsageError(f"--arg {text}: expected name=value, such as x={EXAMPLE_TYPE}")
         if name in values:
             raise click.UsageError(f"--arg {text}: {name!r} is given twice")
