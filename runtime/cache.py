@@ -5,6 +5,8 @@ A file is
     8 bytes   magic `TAUTOBJ` and the format's version
     32 bytes  SHA-256 of all that follows
     64 bytes  the key, in hexadecimal
+    4 bytes   the length of what the key is about
+    so many   what the key is about: the key's parts, for people (see `keys`)
     rest      the payload
 
 It is written beside its place and moved there in one step, so that readers and other writers meet
@@ -18,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import struct
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,14 +28,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-MAGIC = b"TAUTOBJ\x01"
+from ..compiler.errors import WhyNot
+from .options import CACHE_SIZE, Options
+
+MAGIC = b"TAUTOBJ\x02"
 SUFFIX = ".tautobj"
-SIZE_LIMIT = 512 << 20
-"""Bytes beyond which the least recently used entries are removed."""
 
 _TOUCH_AFTER = 3600.0  # seconds: a use is noted this often, so that hits hardly ever write
 _STALE_AFTER = 3600.0  # seconds after which an unfinished file is taken for a killed writer's
 _DIGEST, _KEY = 32, 64
+_LENGTH = struct.Struct("<I")
+_BODY = len(MAGIC) + _DIGEST
+_HEAD = _BODY + _KEY + _LENGTH.size
 _KEY_FORM = re.compile(r"[0-9a-f]{64}")
 
 
@@ -44,6 +51,15 @@ class Entry:
     path: Path
     size: int
     used: float
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a whole entry holds: its key, what that is about, and the payload."""
+
+    key: str
+    about: bytes
+    payload: bytes
 
 
 @dataclass(frozen=True)
@@ -62,10 +78,10 @@ class Cache:
 
     Attributes:
         folder: made, private to the user, when first needed.
-        limit: bytes that all entries together may take.
+        limit: bytes that all entries together may take; beyond them the least recently used go.
     """
 
-    def __init__(self, folder: Path, limit: int = SIZE_LIMIT) -> None:
+    def __init__(self, folder: Path, limit: int = CACHE_SIZE) -> None:
         self.folder, self.limit = folder, limit
 
     def get(self, key: str) -> bytes | None:
@@ -75,19 +91,26 @@ class Cache:
             data = path.read_bytes() if _is_private(self.folder) else b""
         except OSError:
             return None
-        payload = _unwrap(data, key)
-        if payload is not None:
-            _note_use(path)
-        return payload
+        content = read_content(data)
+        if isinstance(content, WhyNot) or content.key != key:
+            return None
+        _note_use(path)
+        return content.payload
 
-    def put(self, key: str, payload: bytes) -> bool:
-        """Keeps `payload` under `key`, in place of what was there; whether that worked."""
-        path = self._path(key)
+    def put(self, key: str, payload: bytes, about: bytes = b"") -> bool:
+        """Keeps `payload` under `key`, in place of what was there; whether that worked.
+
+        Args:
+            key: 64 hexadecimal digits.
+            payload: anything.
+            about: what the key stands for, for `taut cache`.
+        """
+        path, data = self._path(key), whole_entry(key, payload, about)
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not _is_private(self.folder):
+            if len(data) > self.limit or not _is_private(self.folder):
                 return False
-            _write_whole(path, _wrap(payload, key))
+            _write_whole(path, data)
         except OSError:
             return False
         self._trim(keep=path)
@@ -96,6 +119,10 @@ class Cache:
     def entries(self) -> list[Entry]:
         """What is kept, the last used first."""
         return sorted(self._scan(), key=lambda e: (-e.used, e.key))
+
+    def remove(self, entry: Entry) -> bool:
+        """Removes an entry; whether it was there and could be removed."""
+        return _remove(entry.path)
 
     def info(self) -> Info:
         """Size and place."""
@@ -112,6 +139,7 @@ class Cache:
         return removed
 
     def _path(self, key: str) -> Path:
+        """Where an entry is."""
         if not _KEY_FORM.fullmatch(key):
             raise ValueError(f"a key is 64 hexadecimal digits, not {key!r}")
         return self.folder / f"{key}{SUFFIX}"
@@ -150,20 +178,35 @@ def default_folder() -> Path:
     return user_cache_path("taut", appauthor=False)
 
 
-def _wrap(payload: bytes, key: str) -> bytes:
-    body = key.encode() + payload
+def cache_of(options: Options) -> Cache | None:
+    """The disk cache that the options ask for."""
+    return open_cache(options) if options.cache else None
+
+
+def open_cache(options: Options) -> Cache:
+    """The options' folder, whether or not programs are kept there now."""
+    return Cache(options.cache_dir or default_folder(), options.cache_size)
+
+
+def whole_entry(key: str, payload: bytes, about: bytes) -> bytes:
+    """The bytes of an entry's file."""
+    body = b"".join((key.encode(), _LENGTH.pack(len(about)), about, payload))
     return MAGIC + hashlib.sha256(body).digest() + body
 
 
-def _unwrap(data: bytes, key: str) -> bytes | None:
-    """The payload of a file's bytes, or None if they are not what `_wrap` makes for this key."""
-    start = len(MAGIC) + _DIGEST
-    body = memoryview(data)[start:]
-    if data[: len(MAGIC)] != MAGIC or bytes(body[:_KEY]) != key.encode():
-        return None
-    if hashlib.sha256(body).digest() != data[len(MAGIC) : start]:
-        return None
-    return bytes(body[_KEY:])
+def read_content(data: bytes) -> Content | WhyNot:
+    """What the bytes of an entry's file hold, or why they are not what was written."""
+    if data[: len(MAGIC) - 1] != MAGIC[:-1]:
+        return WhyNot("it is no entry of taut's" if data else "it is empty")
+    if data[len(MAGIC) - 1 : len(MAGIC)] != MAGIC[-1:]:
+        return WhyNot("it has another version's format")
+    if len(data) < _HEAD:
+        return WhyNot("it is cut short")
+    if hashlib.sha256(memoryview(data)[_BODY:]).digest() != data[len(MAGIC) : _BODY]:
+        return WhyNot("its checksum does not match: it is damaged or cut short")
+    (length,) = _LENGTH.unpack_from(data, _BODY + _KEY)
+    key = data[_BODY : _BODY + _KEY].decode("ascii", "replace")
+    return Content(key, data[_HEAD : _HEAD + length], data[_HEAD + length :])
 
 
 def _write_whole(path: Path, data: bytes) -> None:
@@ -196,7 +239,7 @@ def _is_private(folder: Path) -> bool:
     if not hasattr(os, "getuid"):  # Windows keeps a user's folders apart
         return True
     stat = folder.stat()
-    return stat.st_uid in (0, os.getuid()) and not stat.st_mode & 0o002
+    return stat.st_uid in (0, os.getuid()) and not stat.st_mode & 0o022
 
 
 def _is_usable(folder: Path) -> bool:

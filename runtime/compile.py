@@ -15,10 +15,11 @@ from weakref import WeakValueDictionary
 from ..compiler.codegen.spec import ProgramSpec
 from ..compiler.errors import CompileError
 from ..compiler.ir import Graph
+from .cache import cache_of
 from .executable import Executable
-from .externs import cache_of, resolve
+from .externs import resolve
 from .host import host_target
-from .keys import program_key
+from .keys import Key, program_key
 from .native import code_at, emit_object, link
 from .options import Options, default_options
 from .payload import pack, unpack
@@ -26,7 +27,7 @@ from .payload import pack, unpack
 if TYPE_CHECKING:
     from ..compiler.schedule.program import Program
 
-_linked: WeakValueDictionary[str, Executable] = WeakValueDictionary()
+_linked: WeakValueDictionary[Key, Executable] = WeakValueDictionary()
 _lock = threading.RLock()
 
 
@@ -40,11 +41,17 @@ def compile_graph(graph: Graph, options: Options | None = None) -> Executable:
     Raises:
         CompileError: the back end cannot compile it.
     """
-    from ..compiler.text.canonical import graph_hash
-
     options = options or default_options()
-    key = program_key(graph_hash(graph), options, host_target())
+    key = key_of(graph, options)
     return compile_keyed(key, lambda: generate(graph, options), options)
+
+
+def key_of(graph: Graph, options: Options) -> Key:
+    """What the program of a graph is kept under on this machine."""
+    from ..compiler.text.canonical import canonical_text, text_hash
+
+    text = canonical_text(graph)
+    return program_key(text_hash(text), options, host_target(), name=graph.name, text=text)
 
 
 def compile_program(program: Program, options: Options | None = None) -> Executable:
@@ -74,7 +81,7 @@ def emit(program: Program, options: Options) -> ProgramSpec:
     return emit_llvm(program, host_target())
 
 
-def compile_keyed(key: str, make: Callable[[], ProgramSpec], options: Options) -> Executable:
+def compile_keyed(key: Key, make: Callable[[], ProgramSpec], options: Options) -> Executable:
     """The program of a key: linked already, kept on disk, or made and then kept.
 
     Args:
@@ -95,14 +102,14 @@ def compile_spec(spec: ProgramSpec, options: Options) -> Executable:
     return _fresh(None, spec, options)
 
 
-def _fresh(key: str | None, spec: ProgramSpec, options: Options) -> Executable:
+def _fresh(key: Key | None, spec: ProgramSpec, options: Options) -> Executable:
     if spec.backend == "numba":
         return _load_python_text(spec, options)
     image = emit_object(spec.source, host_target(), options.opt_level, spec.externs)
     executable = link_program(spec, image)
     cache = cache_of(options)
     if cache and key:  # last, when the program is known to link
-        cache.put(key, pack(spec, image))
+        cache.put(key.digest, pack(spec, image), key.about)
     return executable
 
 
@@ -116,9 +123,9 @@ def _load_python_text(spec: ProgramSpec, options: Options) -> Executable:
     return Executable(spec, load_numba(spec))
 
 
-def _from_disk(key: str, options: Options) -> Executable | None:
+def _from_disk(key: Key, options: Options) -> Executable | None:
     cache = cache_of(options)
-    payload = cache.get(key) if cache and options.emitter == "llvm" else None
+    payload = cache.get(key.digest) if cache and options.emitter == "llvm" else None
     if payload is None:
         return None
     try:

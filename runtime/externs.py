@@ -16,11 +16,11 @@ from typing import Any
 
 from ..compiler.codegen.calls import SIGNATURES, native_function, parse_symbol
 from ..compiler.errors import CompileError
-from .cache import Cache, default_folder
+from .cache import cache_of
 from .host import host_target
 from .keys import program_key
 from .native import emit_object, link
-from .options import Options, default_options
+from .options import default_options
 
 LAPACK = frozenset({"sgesv", "dgesv"})
 BLAS = frozenset({"sgemm", "dgemm"})
@@ -54,11 +54,6 @@ def python_function(name: str) -> Callable[..., None]:
     return ctypes.CFUNCTYPE(None, *arguments)(address_of(name))
 
 
-def cache_of(options: Options) -> Cache | None:
-    """The disk cache that the options ask for."""
-    return Cache(options.cache_dir or default_folder()) if options.cache else None
-
-
 @cache
 def _own(name: str) -> tuple[int, Any]:
     """Address of a function of taut's and what keeps it mapped: once a process, for good."""
@@ -68,9 +63,9 @@ def _own(name: str) -> tuple[int, Any]:
 
 def _compiled(name: str) -> tuple[bytes, str, list[str]]:
     options, target = default_options(), host_target()
-    key = program_key(hashlib.sha256(name.encode()).hexdigest(), options, target)
+    key = program_key(hashlib.sha256(name.encode()).hexdigest(), options, target, name=name)
     disk = cache_of(options)
-    kept = disk.get(key) if disk else None
+    kept = disk.get(key.digest) if disk else None
     if kept is not None:
         head, _, image = kept.partition(b"\n")
         entry, *externs = head.decode().split()
@@ -78,7 +73,8 @@ def _compiled(name: str) -> tuple[bytes, str, list[str]]:
     function = native_function(name)
     image = emit_object(function.text, target, options.opt_level, function.externs)
     if disk:
-        disk.put(key, " ".join([function.entry, *function.externs]).encode() + b"\n" + image)
+        head = " ".join([function.entry, *function.externs]).encode()
+        disk.put(key.digest, head + b"\n" + image, key.about)
     return image, function.entry, list(function.externs)
 
 

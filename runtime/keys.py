@@ -1,54 +1,130 @@
-"""Cache keys: what two compilations must share to give the same machine code."""
+"""Cache keys: what two compilations must share to give the same machine code.
+
+A key has four parts: the graph, the machine, the versions of taut and LLVM, and the options that
+change code.  Its digest is what a program is kept under; its parts are kept beside the program, so
+that a miss can be explained.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from ..compiler import VERSION
 from ..compiler.target import Target
 from .options import Options
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the payload of an entry changes its form."""
 
+PARTS = ("graph", "machine", "versions", "options")
 _LAYERS = ("compiler", "runtime")
 
 
-def program_key(graph_hash: str, options: Options, target: Target) -> str:
-    """The key of a program: 64 hexadecimal digits.
+@dataclass(frozen=True)
+class Key:
+    """What a program is kept under.
 
-    It is known before any pass has run: the graph as it was traced, the choices that change its
-    code, the machine, and the compiler itself.
+    Attributes:
+        graph: hash of the canonical text, free of names and lines.
+        machine: the fields of the `Target`, as JSON; all of them count.
+        versions: of taut, its source, llvmlite and LLVM, as JSON.
+        options: the choices that change code, as JSON.
+        name: the function's, for people.
+        text: the canonical text, for people.
+    """
+
+    graph: str
+    machine: str
+    versions: str
+    options: str
+    name: str = field(default="", compare=False)
+    text: str = field(default="", compare=False, repr=False)
+
+    @cached_property
+    def digest(self) -> str:
+        """64 hexadecimal digits."""
+        parts = [str(FORMAT), *(getattr(self, part) for part in PARTS)]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    @cached_property
+    def about(self) -> bytes:
+        """The key itself, as an entry keeps it."""
+        return zlib.compress(json.dumps(asdict(self)).encode())
+
+    @classmethod
+    def from_about(cls, about: bytes) -> Key:
+        """The key that an entry keeps.
+
+        Raises:
+            ValueError: the bytes are none.
+        """
+        try:
+            key = cls(**json.loads(zlib.decompress(about)))
+            if all(isinstance(text, str) for text in asdict(key).values()):
+                for part in PARTS:
+                    key.fields(part)
+                return key
+        except (zlib.error, TypeError, AttributeError, ValueError):
+            pass
+        raise ValueError("not a key")
+
+    def fields(self, part: str) -> Mapping[str, str]:
+        """A part as names and values."""
+        text: str = getattr(self, part)
+        if part == "graph":
+            return {"hash": text}
+        return {name: str(value) for name, value in json.loads(text).items()}
+
+
+def program_key(
+    graph_hash: str, options: Options, target: Target, *, name: str = "", text: str = ""
+) -> Key:
+    """The key of a program, known before any pass has run.
 
     Args:
-        graph_hash: canonical hash of the graph, free of names and lines.
+        graph_hash: canonical hash of the graph as it was traced.
         options: only `options.identity` counts.
         target: all of it counts.
+        name: the function's; it does not count.
+        text: the canonical text; its hash counts.
     """
-    parts = [str(FORMAT), compiler_identity(), repr(target), options.identity, graph_hash]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    machine = json.dumps(asdict(target))
+    chosen = json.dumps(options.identity)
+    return Key(graph_hash, machine, compiler_identity(), chosen, name, text)
 
 
 @lru_cache(maxsize=1)
 def compiler_identity() -> str:
-    """taut's version and source, and LLVM's version.
+    """The versions of taut and LLVM, as JSON.
 
-    The source counts by its files' sizes and times, so that who works on taut meets no code of an
-    older one.
+    taut's own source counts by its contents: who works on taut meets no code of an older one, and
+    who copies a cache to another machine meets that of the same one.
     """
     import llvmlite
     import llvmlite.binding as llvm
 
-    versions = f"taut {VERSION} llvmlite {llvmlite.__version__} LLVM {llvm.llvm_version_info}"
-    return f"{versions} {_source_state(Path(__file__).parents[1])}"
+    version = ".".join(map(str, llvm.llvm_version_info))
+    source = _source_state(Path(__file__).parents[1])
+    return json.dumps(
+        {"taut": VERSION, "source": source, "llvmlite": llvmlite.__version__, "LLVM": version}
+    )
 
 
 def _source_state(root: Path) -> str:
+    """A hash of all code that a program's code depends on (without pathlib, in 2 ms)."""
     digest = hashlib.sha256()
     for layer in _LAYERS:
-        for path in sorted((root / layer).rglob("*.py")):
-            stat = path.stat()
-            digest.update(f"{path.relative_to(root)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        for folder, folders, files in os.walk(root / layer):
+            folders.sort()
+            for name in sorted(files):
+                if name.endswith(".py"):
+                    data = Path(folder, name).read_bytes()
+                    digest.update(f"{name} {len(data)}\n".encode() + data)
     return digest.hexdigest()

@@ -7,11 +7,13 @@ TAUT_OPT_LEVEL   0 to 3 (default 1): how hard LLVM tries
 TAUT_CHECK       1 verifies the graph after each pass
 TAUT_CACHE       0 keeps no compiled code on disk
 TAUT_CACHE_DIR   where to keep it (default: the platform's folder for caches)
+TAUT_CACHE_SIZE  bytes to keep at most, with K, M, G for powers of 1024 (default 512M)
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -23,6 +25,9 @@ KERNELS = ("compiled", "python")
 NUMERICS = ("strict",)
 LEVELS = ("0", "1", "2", "3")
 SWITCH = {"0": False, "1": True}
+CACHE_SIZE = 512 << 20
+_SIZE = re.compile(r"(\d+)\s*([KMG]?)(?:i?B)?", re.IGNORECASE)
+_UNITS = {"": 0, "K": 10, "M": 20, "G": 30}
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class Options:
         check: verify the graph after each pass.
         cache: keep compiled code on disk.
         cache_dir: the folder for it; None is the platform's.
+        cache_size: bytes beyond which the least recently used code is removed.
     """
 
     backend: str = "llvm"
@@ -46,6 +52,7 @@ class Options:
     check: bool = False
     cache: bool = True
     cache_dir: Path | None = None
+    cache_size: int = CACHE_SIZE
 
     def __post_init__(self) -> None:
         _require("backend", self.backend, BACKENDS)
@@ -59,9 +66,14 @@ class Options:
         return "numba" if self.kernels == "python" else self.backend
 
     @property
-    def identity(self) -> str:
+    def identity(self) -> dict[str, str]:
         """All that changes the code of a program, for its cache key."""
-        return f"{self.emitter} {self.kernels} {self.numerics} O{self.opt_level}"
+        return {
+            "backend": self.emitter,
+            "kernels": self.kernels,
+            "numerics": self.numerics,
+            "opt_level": str(self.opt_level),
+        }
 
     def replace(self, **changes: Any) -> Options:
         """A copy with some fields changed."""
@@ -83,6 +95,7 @@ class Options:
             check=SWITCH[_choice(environment, "TAUT_CHECK", tuple(SWITCH))],
             cache=SWITCH[_choice(environment, "TAUT_CACHE", tuple(SWITCH), "1")],
             cache_dir=Path(folder).expanduser() if folder else None,
+            cache_size=_size(environment, "TAUT_CACHE_SIZE", CACHE_SIZE),
         )
 
 
@@ -92,6 +105,14 @@ def _choice(
     value = environment.get(name, "").strip() or default or allowed[0]
     _require(name, value, allowed)
     return value
+
+
+def _size(environment: Mapping[str, str], name: str, default: int) -> int:
+    value = environment.get(name, "").strip()
+    found = _SIZE.fullmatch(value)
+    if value and found is None:
+        raise ValueError(f"{name} is {value!r}; it must be a number of bytes, such as 512M or 2G")
+    return int(found[1]) << _UNITS[found[2].upper()] if found else default
 
 
 def _require(name: str, value: str, allowed: tuple[str, ...]) -> None:

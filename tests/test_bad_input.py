@@ -21,7 +21,7 @@ import taut
 from taut import nn, optim
 from taut.compiler.errors import ParseError
 from taut.compiler.text import parse_graph
-from taut.runtime.cache import Cache, _wrap
+from taut.runtime.cache import Cache, Content, read_content, whole_entry
 from taut.runtime.compile import compile_graph
 from taut.runtime.options import default_options
 from taut.runtime.payload import pack, unpack
@@ -295,8 +295,10 @@ def test_text_with_a_mistake(good: str, bad: str, message: str) -> None:
 
 def foreign(data: bytes, key: str) -> bytes:
     """A whole entry under the right key with object code that no linker takes."""
-    spec, _ = unpack(data[104:])
-    return _wrap(pack(spec, b"MZ, an image for another machine"), key)
+    content = read_content(data)
+    assert isinstance(content, Content)
+    spec, _ = unpack(content.payload)
+    return whole_entry(key, pack(spec, b"MZ, an image for another machine"), content.about)
 
 
 DAMAGE: dict[str, Callable[[bytes, str], bytes]] = {
@@ -307,7 +309,7 @@ DAMAGE: dict[str, Callable[[bytes, str], bytes]] = {
     "another format": lambda data, key: b"PK\3\4" + data,
     "another version": lambda data, key: data[:7] + b"\x7f" + data[8:],
     "another program's": lambda data, key: data.replace(key.encode(), b"0" * 64),
-    "no program": lambda data, key: _wrap(b"a letter, in place of a program", key),
+    "no program": lambda data, key: whole_entry(key, b"a letter, not a program", b""),
     "a foreign machine's": foreign,
 }
 
@@ -337,6 +339,7 @@ def test_a_damaged_cache_file_is_compiled_again(name: str, tmp_path: Path) -> No
         ("TAUT_KERNELS", "fast", "'compiled' or 'python'"),
         ("TAUT_CHECK", "yes", "'0' or '1'"),
         ("TAUT_OPT_LEVEL", "11", "'0' or '1' or '2' or '3'"),
+        ("TAUT_CACHE_SIZE", "5 apples", "a number of bytes, such as 512M or 2G"),
     ],
 )
 def test_a_wrong_variable_is_named_when_it_is_first_needed(

@@ -626,10 +626,10 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_cache_lists_tells_and_clears(kept: Path) -> None:
     lines = [line.split() for line in shown("cache", "ls").splitlines()]
-    assert lines[0] == ["key", "size", "used"]
+    assert lines[0] == ["key", "size", "used", "program"]
     assert {(key, size, unit) for key, size, unit, *_ in lines[1:]} == {
         ("a" * 16, "2.1", "KiB"),
-        ("b" * 16, "114", "B"),
+        ("b" * 16, "118", "B"),
     }
     told = dict(line.split(maxsplit=1) for line in shown("cache", "info").splitlines())
     assert told["folder"] == str(kept)

@@ -20,5 +20,9 @@ def canonical_text(graph: Graph) -> str:
 
 def graph_hash(graph: Graph) -> str:
     """SHA-256 of the canonical text, as 64 hexadecimal digits."""
-    text = canonical_text(graph)
+    return text_hash(canonical_text(graph))
+
+
+def text_hash(text: str) -> str:
+    """SHA-256 of a canonical text, as 64 hexadecimal digits."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -10,7 +10,7 @@ import click
 
 from ...compiler import VERSION
 from ...compiler.text.lexer import suggestion
-from .cache import cache_of, size_text, usable_text
+from .cache import size_text, usable_text
 from .group import OK, USER, UserError, with_traceback
 from .output import emit_fields
 
@@ -26,6 +26,7 @@ VARIABLES = (
     "TAUT_BACKEND",
     "TAUT_CACHE",
     "TAUT_CACHE_DIR",
+    "TAUT_CACHE_SIZE",
     "TAUT_CHECK",
     "TAUT_KERNELS",
     "TAUT_NUMERICS",
@@ -111,7 +112,9 @@ def _machine() -> dict[str, str]:
 
 
 def _cache(options: Options) -> dict[str, str]:
-    about = cache_of(options).info()
+    from ...runtime.cache import open_cache
+
+    about = open_cache(options).info()
     return {"cache folder": str(about.folder), "cache usable": usable_text(options, about.usable)}
 
 
