@@ -77,7 +77,8 @@ class _ProgramEmitter:
 
     def run(self) -> None:
         self._count_call()
-        for step in self._program.steps:
+        for number, step in enumerate(self._program.steps):
+            self._builder.comment(f"step {number}")
             self._step(step)
         self._builder.ret(I32(0))
         self._entry.branch(self._builder.function.basic_blocks[1])

@@ -46,7 +46,8 @@ def lower_matmul(lowered: Lowered, group: Group) -> None:
     out = MatrixView(lowered.number(node.results[0]), 0, columns, rows * columns)
     views = _view(lowered, x), _view(lowered, y)
     dtype = x.aval.dtype
-    step = RunMatmul(*views, out, size_of(batch), rows, columns, inner, dtype)
+    name = lowered.names[node.results[0]]
+    step = RunMatmul(*views, out, size_of(batch), rows, columns, inner, dtype, name)
     lowered.steps.append(_joined_batch(step))
 
 
@@ -67,8 +68,8 @@ def lower_call(lowered: Lowered, group: Group) -> None:
     results = [lowered.number(r) for r in node.results]
     integers, floats = call_arguments(node)
     dtype = node.results[0].aval.dtype
-    buffers = (*operands, *results)
-    lowered.steps.append(RunCall(lowering.function, dtype, buffers, integers, floats))
+    buffers, name = (*operands, *results), lowered.names[node.results[0]]
+    lowered.steps.append(RunCall(lowering.function, dtype, buffers, integers, floats, name))
 
 
 def lower_scatter(lowered: Lowered, group: Group) -> None:
@@ -145,4 +146,4 @@ def _joined_batch(step: RunMatmul) -> RunMatmul:
     if step.batch == 1 or y.batch_stride != 0 or not stacked:
         return step
     rows = step.batch * step.rows
-    return RunMatmul(x, y, out, 1, rows, step.columns, step.inner, step.dtype)
+    return RunMatmul(x, y, out, 1, rows, step.columns, step.inner, step.dtype, step.of)

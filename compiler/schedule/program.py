@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from ..aval import Aval, Dim
@@ -55,7 +55,10 @@ class RunKernel:
 
 @dataclass(frozen=True)
 class RunMatmul:
-    """`out[b] = x[b] @ y[b]` for matrices (rows, inner) and (inner, columns)."""
+    """`out[b] = x[b] @ y[b]` for matrices (rows, inner) and (inner, columns).
+
+    `of` is the name of the value that it computes, for people.
+    """
 
     x: MatrixView
     y: MatrixView
@@ -65,6 +68,7 @@ class RunMatmul:
     columns: Dim
     inner: Dim
     dtype: DType
+    of: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class RunCall:
     `uniform`, `normal`: buffers (state, out, new state), integers (count,).
     `integers`: the same with integers (count, low, high).  `bernoulli`: the same with floats (p,);
     `uniform_between`: with (low, high); `normal_scaled`: with (mean, std).
+    `of` is the name of the first result, for people.
     """
 
     function: str
@@ -82,6 +87,7 @@ class RunCall:
     buffers: tuple[int, ...]
     integers: tuple[Dim, ...] = ()
     floats: tuple[float, ...] = ()
+    of: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
