@@ -1,7 +1,8 @@
 """Graphs of a report as drawings, in the language of Graphviz.
 
 Values are boxes, edges their uses.  The stage `fused` draws each group of nodes that run together
-as a cluster; an edge that was not fused is dashed, and its tooltip says why.
+as a cluster; what is computed wherever it is read has a dashed border, and an edge that was not
+fused is dashed, and its tooltip says why.
 """
 
 from __future__ import annotations
@@ -51,45 +52,55 @@ class _Drawing:
     def text(self) -> str:
         lines = (*self._inputs(), *self._nodes(), *self._edges(), *self._outputs())
         body = "".join(f"  {line}\n" for line in lines)
-        return f"digraph {json.dumps(self.graph.name or 'graph')} {{\n{_STYLE}{body}}}\n"
+        return f"digraph {_text(self.graph.name or 'graph')} {{\n{_STYLE}{body}}}\n"
 
     def _inputs(self) -> Iterator[str]:
         for value in self.graph.inputs:
-            label = json.dumps(f"{self.names[value]}\n{value.aval}")
+            label = _text(f"{self.names[value]}\n{value.aval}")
             yield f'{self._id(value)} [label={label}, shape=ellipse, fillcolor="#e8f0fa"];'
 
     def _nodes(self) -> Iterator[str]:
         grouped: set[Node] = set()
         for number, group in enumerate(self.plan.groups if self.plan else ()):
             grouped.update(group.nodes)
-            label = json.dumps(f"{number}: {group.kind} {kernel_name(group.nodes)}")
+            name = kernel_name(group.nodes)
+            label = _text(
+                f"{number}: {name}" if group.kind == name else f"{number}: {group.kind} {name}"
+            )
             yield f"subgraph cluster_{number} {{"
             yield f'  label={label}; style="rounded,filled"; color="#d9b65c"; fillcolor="#fff6dc";'
             yield from (f"  {self._node(node)}" for node in group.nodes)
             yield "}"
-        yield from (self._node(node) for node in self.graph.nodes if node not in grouped)
+        alone = ', style="rounded,dashed"' if self.plan else ""  # computed where it is read
+        yield from (self._node(node, alone) for node in self.graph.nodes if node not in grouped)
 
-    def _node(self, node: Node) -> str:
+    def _node(self, node: Node, style: str = "") -> str:
         first = node.results[0]
         types = ", ".join(str(r.aval) for r in node.results)
-        label = json.dumps(f"{self.names[first]}\n{node.prim.name}: {types}")
+        label = _text(f"{self.names[first]}\n{node.prim.name}: {types}")
         locs = ", ".join(str(loc) for loc in sorted(set(self.graph.locs.get(node, ()))))
-        return f"{self._id(first)} [label={label}, tooltip={json.dumps(locs or node.prim.doc)}];"
+        tooltip = _text(locs or node.prim.doc)
+        return f"{self._id(first)} [label={label}, tooltip={tooltip}{style}];"
 
     def _edges(self) -> Iterator[str]:
         for node in self.graph.nodes:
             for operand in dict.fromkeys(node.operands):
                 why = self.why.get((operand, node))
-                told = "" if why is None else f" [style=dashed, tooltip={json.dumps(str(why))}]"
+                told = "" if why is None else f" [style=dashed, tooltip={_text(str(why))}]"
                 yield f"{self._id(operand)} -> {self._id(node.results[0])}{told};"
 
     def _outputs(self) -> Iterator[str]:
         returned = zip(self.graph.outputs, self.graph.donations, strict=True)
         for number, (output, donated) in enumerate(returned):
             to = "" if donated is None else f"\n-> {self.names[self.graph.inputs[donated]]}"
-            label = json.dumps(f"result {number}{to}")
+            label = _text(f"result {number}{to}")
             yield f'"result {number}" [label={label}, shape=ellipse, fillcolor="#e6f4ea"];'
             yield f'{self._id(output)} -> "result {number}";'
 
     def _id(self, value: Value) -> str:
-        return json.dumps(f"%{self.names[value.node.results[0]]}")
+        return _text(f"%{self.names[value.node.results[0]]}")
+
+
+def _text(text: str) -> str:
+    """A string of Graphviz's language."""
+    return json.dumps(text, ensure_ascii=False)

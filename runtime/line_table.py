@@ -77,7 +77,8 @@ class _Annotator:
                 f'distinct !DISubprogram(name: "at{number}", file: !{self._file}, line: {number}, '
                 f"type: !{self._type}, spFlags: DISPFlagDefinition, unit: !{self._unit})"
             )
-            return f"{line} !dbg !{self._scope}"
+            head, brace, _ = line.partition("{") if line.endswith("{") else (line, "", "")
+            return f"{head} !dbg !{self._scope} {brace}"
         if line.startswith("}"):
             self._scope = None
         is_instruction = line.startswith("  ") and not line.lstrip().startswith(";")

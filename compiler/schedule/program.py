@@ -68,7 +68,7 @@ class RunMatmul:
     columns: Dim
     inner: Dim
     dtype: DType
-    of: str = field(default="", compare=False)
+    of: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class RunCall:
     buffers: tuple[int, ...]
     integers: tuple[Dim, ...] = ()
     floats: tuple[float, ...] = ()
-    of: str = field(default="", compare=False)
+    of: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -133,7 +133,9 @@ class ProgramOrigins:
             for called in _SYMBOL.findall(line):
                 if called != defined:
                     callers.setdefault(called, set()).add(owner)
-        return [self._of_owner(owner, callers, set()) for owner, _ in owners]
+        names = dict.fromkeys(owner for owner, _ in owners)
+        found = {owner: self._of_owner(owner, callers, set()) for owner in names}
+        return [found[owner] for owner, _ in owners]
 
     def _of_owner(
         self, owner: str | int, callers: dict[str, set[str | int]], met: set[str | int]
@@ -160,8 +162,8 @@ def parts(step: Any, kind: type[Any]) -> Iterator[Any]:
 def _names_in(step: Any) -> Iterator[str]:
     """The names of values that a step, or a step in it, says that it computes."""
     if is_dataclass(step) and not isinstance(step, Kernel):
-        of = getattr(step, "of", "")
-        if of:
+        of = getattr(step, "of", None)
+        if of is not None:
             yield of
         for part in fields(step):
             yield from _names_in(getattr(step, part.name))
