@@ -66,11 +66,12 @@ def _names(graph: Graph, taken: set[str]) -> dict[Value, str]:
 def _matched_values(a: Graph, b: Graph) -> Iterator[tuple[Value, Value]]:
     """Values of `b` with those of `a` that they correspond to."""
     yield from zip(b.inputs, a.inputs, strict=False)
-    for x, y in _matched_nodes(a.nodes, b.nodes):
+    for x, y in matched_nodes(a.nodes, b.nodes):
         yield from zip(y.results, x.results, strict=True)
 
 
-def _matched_nodes(a: Sequence[Node], b: Sequence[Node]) -> Iterator[tuple[Node, Node]]:
+def matched_nodes(a: Sequence[Node], b: Sequence[Node]) -> Iterator[tuple[Node, Node]]:
+    """Pairs of nodes of two graphs that correspond."""
     same = set(a) & set(b)
     yield from ((node, node) for node in same)
     left, right = ([n for n in nodes if n not in same] for nodes in (a, b))

@@ -4,7 +4,8 @@ An *operation* is a node of an optimised graph, by its number in the report.  Ev
 stage gets the set of operations that it is about, and lines belong together if their sets meet.
 Nothing is guessed from texts that could say it themselves: nodes have lines of the user's program,
 kernels are asked for the nodes that they were made of, LLVM text names the step that each part of
-it is for, and assembly knows its line of LLVM text.
+it is for, and assembly knows its line of LLVM text.  Where a pass has made other nodes of a node,
+those belong to it that correspond in order and come from the same place.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ...compiler.schedule import schedule_stages
 from ...compiler.schedule.loops import Kernel
 from ...compiler.schedule.names import value_names
 from ...compiler.schedule.program import RunCheck
+from ...compiler.text.difference import matched_nodes
 from ...runtime.host import host_target
 from ..report import Compilation, Report
 
@@ -75,9 +77,9 @@ class Origins:
         return frozenset().union(*(self._of_node(node, graph) for node in nodes))
 
     def _of_node(self, node: Node, graph: Graph) -> Operations:
-        """The node itself where it is left, else all of its place."""
-        same = frozenset().union(*(p.of_node(node) for p in self.programs))
-        return same or frozenset().union(*(self._at.get(x, ()) for x in graph.locs.get(node, ())))
+        """The node itself where it is left, else its likes in its place, else all of its place."""
+        found = frozenset().union(*(p.of_earlier(node, graph) for p in self.programs))
+        return found or frozenset().union(*(self._at.get(x, ()) for x in graph.locs.get(node, ())))
 
 
 class ProgramOrigins:
@@ -87,11 +89,22 @@ class ProgramOrigins:
         self.program, self.graph = program, program.optimised
         self._numbers = {node: first + i for i, node in enumerate(self.graph.nodes)}
         self._names = {name: value for value, name in value_names(self.graph).items()}
+        self._matches: dict[int, dict[Node, Node]] = {}
         self.steps = self._of_steps()
 
     def of_node(self, node: Node) -> Operations:
         """A node of the optimised graph."""
         return frozenset({self._numbers[node]}) if node in self._numbers else NONE
+
+    def of_earlier(self, node: Node, graph: Graph) -> Operations:
+        """The node that corresponds to one of an earlier graph and comes from its lines."""
+        if id(graph) not in self._matches:
+            self._matches[id(graph)] = dict(matched_nodes(graph.nodes, self.graph.nodes))
+        match = self._matches[id(graph)].get(node)
+        if match is None:
+            return NONE
+        places = set(graph.locs.get(node, ())), set(self.graph.locs.get(match, ()))
+        return self.of_node(match) if match is node or places[0] & places[1] else NONE
 
     def of_name(self, name: str) -> Operations:
         """A value, by the name that schedules give it; an input belongs to what reads it."""

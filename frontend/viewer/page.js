@@ -6,12 +6,19 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const main = document.querySelector("main");
 const status = document.getElementById("status");
 const bySet = data.sets.map(() => []); // the blocks of each set
-const meeting = new Map(); // a set's number -> the numbers of those that it meets
+const setsWith = new Map(); // an operation -> the numbers of the sets that it is in
+data.sets.forEach((set, number) => {
+  for (const operation of set) {
+    if (!setsWith.has(operation)) setsWith.set(operation, []);
+    setsWith.get(operation).push(number);
+  }
+});
+let lit = []; // the blocks that are lit
 let held = null; // the block that was clicked
 
 // --- text in colour ------------------------------------------------------------------------------
 
-const COLOURED = 60000; // lines; beyond, colours cost more than they tell
+const COLOURED = 250000; // characters of a column; beyond, colours cost more than they tell
 const TOKEN = new RegExp(
   [
     String.raw`(?<c>^ {0,3}\d+(?=  |$)|(?:\/\/|;|#(?=\s)|\bloc\().*$)`,
@@ -39,7 +46,6 @@ function colour(element, text) {
 
 // --- building ------------------------------------------------------------------------------------
 
-const size = data.columns.reduce((sum, column) => sum + column.blocks.length, 0);
 const columns = data.columns.map(buildColumn);
 
 function buildColumn(column, number) {
@@ -50,7 +56,8 @@ function buildColumn(column, number) {
   section.querySelector("small").textContent = column.about;
   const lines = document.createElement("div");
   lines.className = "lines";
-  for (const [text, set] of column.blocks) lines.append(buildBlock(text, set, number));
+  const coloured = column.blocks.reduce((sum, [text]) => sum + text.length, 0) < COLOURED;
+  for (const [text, set] of column.blocks) lines.append(buildBlock(text, set, number, coloured));
   const first = lines.querySelector("[data-set]");
   if (first) first.tabIndex = 0;
   section.append(lines);
@@ -59,10 +66,10 @@ function buildColumn(column, number) {
   return { section, lines, count: section.querySelector("output") };
 }
 
-function buildBlock(text, set, column) {
+function buildBlock(text, set, column, coloured) {
   const block = document.createElement("div");
   block.className = "block";
-  if (size < COLOURED) colour(block, text);
+  if (coloured) colour(block, text);
   else block.textContent = text;
   if (set) {
     block.dataset.set = set;
@@ -86,23 +93,22 @@ function buildSwitch(section, name) {
 
 // --- lighting ------------------------------------------------------------------------------------
 
+const dims = document.querySelectorAll(".block").length < 4000; // to dim the rest takes time
+
 function setsMeeting(number) {
-  if (!meeting.has(number)) {
-    const own = new Set(data.sets[number]);
-    const found = data.sets.flatMap((other, i) => (other.some((x) => own.has(x)) ? [i] : []));
-    meeting.set(number, found);
-  }
-  return meeting.get(number);
+  return new Set(data.sets[number].flatMap((operation) => setsWith.get(operation)));
 }
 
 function light(block) {
-  for (const old of document.querySelectorAll(".lit, .at")) old.classList.remove("lit", "at");
-  document.body.classList.toggle("lighting", block !== null);
+  for (const old of lit) old.classList.remove("lit", "at");
+  lit = [];
+  document.body.classList.toggle("lighting", block !== null && dims);
   const counts = columns.map(() => 0);
   if (block) {
     for (const number of setsMeeting(Number(block.dataset.set)))
       for (const other of bySet[number]) {
         other.classList.add("lit");
+        lit.push(other);
         counts[other.dataset.column] += other.textContent.split("\n").length;
       }
     block.classList.add("at");
@@ -116,13 +122,13 @@ function light(block) {
 function reveal(block) {
   columns.forEach(({ section, lines }, number) => {
     if (section.hidden || number === Number(block.dataset.column)) return;
-    const lit = [...lines.querySelectorAll(".lit")];
+    const found = [...lines.querySelectorAll(".lit")];
     const top = lines.scrollTop, bottom = top + lines.clientHeight;
-    const seen = lit.some((b) => {
+    const seen = found.some((b) => {
       const height = Math.min(bottom, b.offsetTop + b.offsetHeight) - Math.max(top, b.offsetTop);
       return height >= Math.min(b.offsetHeight, 60);
     });
-    if (lit.length && !seen) lines.scrollTop = lit[0].offsetTop - lines.clientHeight / 4;
+    if (found.length && !seen) lines.scrollTop = found[0].offsetTop - lines.clientHeight / 4;
   });
 }
 
