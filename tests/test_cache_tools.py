@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -249,6 +250,15 @@ def test_a_changed_graph_is_told_with_the_change(chosen: Options) -> None:
     assert "= add" in changed[0]
     assert "= sub" in changed[1]
     assert lines[-3:] == ["  machine   the same", "  versions  the same", "  options   the same"]
+
+
+def test_a_graph_that_is_another_altogether_is_cut_short(chosen: Options) -> None:
+    body = "".join(f"  %{n + 1}: f32[4] = exp %{n}\n" for n in range(100))
+    text = f"taut-ir 1\nfunc @long(%0: f32[4]) -> (f32[4]) {{\n{body}  return %100\n}}\n"
+    fill(chosen, text)
+    lines = run("why-miss", "step.ir").stdout.splitlines()
+    assert len(lines) == 1 + 4 + 40 + 1
+    assert re.fullmatch(r"    and \d+ more lines", lines[-4])
 
 
 def test_options_are_told(chosen: Options) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ...runtime.options import Options
 
 KEY_DIGITS = 16
+SHOWN = 40
+"""Lines of the difference of two graphs: a graph that is another altogether tells nothing."""
 _SIZES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 _AGES = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 
@@ -153,7 +155,9 @@ def _graph_changes(there: str, here: str) -> list[str]:
     from ...compiler.text import parse_graph
     from ...compiler.text.difference import difference
 
-    return difference(parse_graph(there), parse_graph(here), ("there", "here")).splitlines()
+    lines = difference(parse_graph(there), parse_graph(here), ("there", "here")).splitlines()
+    more = [f"and {len(lines) - SHOWN} more lines"] if len(lines) > SHOWN else []
+    return lines[:SHOWN] + more
 
 
 @cache.command()
