@@ -202,11 +202,15 @@ def read_content(data: bytes) -> Content | WhyNot:
         return WhyNot("it has another version's format")
     if len(data) < _HEAD:
         return WhyNot("it is cut short")
-    if hashlib.sha256(memoryview(data)[_BODY:]).digest() != data[len(MAGIC) : _BODY]:
+    if not _same_checksum(data):
         return WhyNot("its checksum does not match: it is damaged or cut short")
     (length,) = _LENGTH.unpack_from(data, _BODY + _KEY)
     key = data[_BODY : _BODY + _KEY].decode("ascii", "replace")
     return Content(key, data[_HEAD : _HEAD + length], data[_HEAD + length :])
+
+
+def _same_checksum(data: bytes) -> bool:
+    return hashlib.sha256(memoryview(data)[_BODY:]).digest() == data[len(MAGIC) : _BODY]
 
 
 def _write_whole(path: Path, data: bytes) -> None:

@@ -69,6 +69,15 @@ def error(*arguments: str, code: int, input: str | None = None) -> str:
 # --- IR in, IR out ------------------------------------------------------------------------------
 
 
+PRODUCT = """\
+%a: f32[2,2] = reshape %x; %b: f32[2,2] = reshape %y;
+%m: f32[2,2] = matmul %a, %b; %r: f32[2,2] = transpose %m {perm = [1, 0]}"""
+TURNED = """\
+%b: f32[2,2] = reshape %y; %0: f32[2,2] = transpose %b {perm = [1, 0]};
+%a: f32[2,2] = reshape %x; %1: f32[2,2] = transpose %a {perm = [1, 0]};
+%r: f32[2,2] = matmul %0, %1"""
+
+
 def function(body: str, result: str = "%r") -> str:
     """A function of x: f32[4], y: f32[4] and c: bool[4] from statements between semicolons."""
     head = "func @f(%x: f32[4], %y: f32[4], %c: bool[4])"
@@ -117,6 +126,13 @@ def function(body: str, result: str = "%r") -> str:
             "narrow,shapes,casts",
             "%a: f32[4] = neg %x; %r: f32[4] = exp %a",
             "%a: f32[4] = neg %x; %r: f32[4] = exp %a",
+            "%r",
+        ),
+        ("layout", PRODUCT, TURNED, "%r"),
+        (
+            "simplify",
+            "%o: f32[4] = full {value = 1.0}; %a: f32[4] = mul %x, %o; %r: f32[4] = add %a, %y",
+            "%r: f32[4] = add %x, %y",
             "%r",
         ),
         (

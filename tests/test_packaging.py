@@ -56,6 +56,16 @@ def test_pyproject_lists_every_folder_with_code_once() -> None:
     assert all((folder / "__init__.py").exists() for folder in code)
 
 
+def test_what_is_no_code_is_packaged_too() -> None:
+    """A page's style, say: the wheel would lack a file that no pattern names."""
+    listed: dict[str, list[str]] = SETUPTOOLS["package-data"]
+    for package, folder in PACKAGES.items():
+        others = {p.name for p in folder.iterdir() if p.is_file() and p.suffix != ".py"}
+        if folder != ROOT:
+            found = {p.name for pattern in listed.get(package, ()) for p in folder.glob(pattern)}
+            assert others == found
+
+
 def test_root_has_no_other_code() -> None:
     assert [path.name for path in sources(ROOT)] == ["__init__.py", "__main__.py"]
 

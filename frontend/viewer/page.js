@@ -4,7 +4,7 @@
 // belong together: pointing at one lights all of them.
 const data = JSON.parse(document.getElementById("data").textContent);
 const main = document.querySelector("main");
-const status = document.getElementById("status");
+const told = document.getElementById("status");
 const bySet = data.sets.map(() => []); // the blocks of each set
 const setsWith = new Map(); // an operation -> the numbers of the sets that it is in
 data.sets.forEach((set, number) => {
@@ -115,7 +115,7 @@ function light(block) {
   }
   columns.forEach(({ count }, i) => (count.textContent = counts[i] || ""));
   const operations = block ? data.sets[block.dataset.set].length : 0;
-  status.textContent = block ? `${operations} operation${operations === 1 ? "" : "s"}` : "";
+  told.textContent = block ? `${operations} operation${operations === 1 ? "" : "s"}` : "";
 }
 
 // In the other columns, the first lit block comes into view unless one is there.
