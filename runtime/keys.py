@@ -118,13 +118,16 @@ def compiler_identity() -> str:
 
 
 def _source_state(root: Path) -> str:
-    """A hash of all code that a program's code depends on (without pathlib, in 2 ms)."""
+    """A hash of all code that a program's code depends on: it reads 1 MB in each new process."""
     digest = hashlib.sha256()
     for layer in _LAYERS:
         for folder, folders, files in os.walk(root / layer):
             folders.sort()
             for name in sorted(files):
                 if name.endswith(".py"):
-                    data = Path(folder, name).read_bytes()
-                    digest.update(f"{name} {len(data)}\n".encode() + data)
+                    # pathlib takes twice as long
+                    with open(f"{folder}/{name}", "rb", buffering=0) as file:  # noqa: PTH123
+                        data = file.read()
+                    digest.update(f"{name} {len(data)}\n".encode())
+                    digest.update(data)
     return digest.hexdigest()
