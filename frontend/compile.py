@@ -105,12 +105,7 @@ class CompiledFunction(Generic[P, R]):
             if result is not MISS:
                 break
         else:
-            known = self._specialise(key, leaves, structure)
-            result = known.call(leaves)
-            if result is MISS:
-                raise RuntimeError(
-                    f"what {self.name} read while it was traced had changed before it could run"
-                )
+            known, result = self._first_call(key, leaves, structure)
         if not kwargs and len(leaves) == len(args):
             known.remember(leaves)
             self._last = (current(), known)
@@ -141,15 +136,26 @@ class CompiledFunction(Generic[P, R]):
             return (key, *[repr(leaf) for leaf in leaves if type(leaf) is float])
         return key
 
-    def _specialise(self, key: Any, leaves: Sequence[Any], structure: Structure) -> Any:
+    def _first_call(self, key: Any, leaves: Sequence[Any], structure: Structure) -> tuple[Any, Any]:
+        """A new specialisation and its result; one whose first call fails leaves nothing behind."""
         with self._lock:
-            for known in self._specialisations.get(key, ()):
-                if known.is_current() and known.sizes_at(leaves) is not None:
-                    return known
+            for known in self._specialisations.get(key, ()):  # of a thread that was faster
+                result = known.call(leaves)
+                if result is not MISS:
+                    return known, result
             recording, key = self._record(key, leaves, structure)
-            made = self._link(recording)
+            try:
+                made = self._link(recording)
+                result = made.call(leaves)
+                if result is MISS:
+                    raise RuntimeError(
+                        f"what {self.name} read while it was traced had changed before it could run"
+                    )
+            except BaseException:
+                recording.outside.take_back()
+                raise
             self._specialisations.setdefault(key, []).append(made)
-            return made
+            return made, result
 
     def _record(
         self, key: Any, leaves: Sequence[Any], structure: Structure
@@ -250,7 +256,9 @@ class CompiledFunction(Generic[P, R]):
     def graph_for(self, *args: Any, **kwargs: Any) -> Recording:
         """What tracing records for arguments, or for types of them (`Aval`s): nothing runs."""
         leaves, structure = flatten((args, kwargs))
-        return self._traced(leaves, structure, lift=True)[0]
+        recording = self._traced(leaves, structure, lift=True)[0]
+        recording.outside.take_back()
+        return recording
 
     def report(self) -> Report:
         """The newest specialisation, stage by stage.

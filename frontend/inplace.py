@@ -77,6 +77,7 @@ def _adopt(x: Tensor, value: Tensor) -> None:
     else:
         target = base
         source = write_through(base, x.steps[len(base.steps) :], value, apply)
+    target._changing()
     target.entry, target.index = source.entry, source.index
     target._requires_grad = source._requires_grad
     target.history += 1

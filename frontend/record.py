@@ -20,6 +20,8 @@ from .context import Mode, using
 from .core import Size, Storage, TensorBase, ViewStep
 from .size_guards import Sizes
 from .symint import SymInt, plain
+from .core import Storage, TensorBase, ViewStep
+from .outside import Outside
 from .tape_reading import has_history
 from .trace import Binding, Trace
 from .tree import Structure, flatten, unflatten
@@ -94,6 +96,7 @@ class Recording:
         absent_grads: tensors whose `.grad` was None.
         modules: modules that were read, with what they held.
         sizes: what was assumed of named sizes.
+        outside: what was made outside, to be taken back if the call fails.
         backward: for results that need a gradient.
     """
 
@@ -106,6 +109,7 @@ class Recording:
     absent_grads: tuple[Tensor, ...]
     modules: tuple[tuple[Any, Any], ...]
     sizes: Sizes
+    outside: Outside
     backward: BackwardPart | None = None
 
 
@@ -147,6 +151,23 @@ def record(
         SizesLearnt: named sizes are equal, so that it must run again.
     """
     trace = Trace(name, sizes)
+    try:
+        return _record(trace, function, leaves, structure, grad, sizes)
+    except BaseException:
+        trace.outside.take_back()
+        raise
+    finally:
+        trace.outside.restore_tensors()
+
+
+def _record(
+    trace: Trace,
+    function: Callable[..., Any],
+    leaves: Sequence[Leaf],
+    structure: Structure,
+    grad: bool,
+    sizes: Sizes,
+) -> Recording:
     with using(Mode(trace, grad)):
         stand_ins = [_stand_in(trace, i, leaf) for i, leaf in enumerate(leaves)]
         args, kwargs = unflatten(structure, iter(stand_ins))
@@ -157,6 +178,7 @@ def record(
         for storage in trace.written:
             outputs.add(trace.values[storage], trace.positions[storage])
         backward = _backward_part(trace, outputs, returned, results)
+    trace.outside.require_unchanged()
     trace.name_state(state_names(function, [module for module, _ in trace.modules.values()]))
     graph = trace.graph(outputs.values, outputs.donations)
     return Recording(
@@ -169,6 +191,7 @@ def record(
         absent_grads=tuple(trace.absent_grads),
         modules=tuple(trace.modules.values()),
         sizes=sizes,
+        outside=trace.outside,
         backward=backward,
     )
 

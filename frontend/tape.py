@@ -201,6 +201,7 @@ def renew_view(tensor: Tensor) -> None:
     fresh: Tensor = base
     for primitive, params in tensor.steps[len(base.steps) :]:
         fresh = apply(primitive, fresh, **params)
+    tensor._changing()
     tensor.entry, tensor.index = fresh.entry, fresh.index
     tensor._requires_grad, tensor.history = fresh._requires_grad, base.history
 

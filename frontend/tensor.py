@@ -13,6 +13,7 @@ import numpy as np
 from ..compiler import dtypes
 from ..compiler.dtypes import DType
 from . import autograd
+from .announce import announce
 from .context import current
 from .core import (
     Array,
@@ -96,9 +97,10 @@ class Tensor(Methods):
             raise RuntimeError(
                 "data set to a tensor that requires gradients must be floating point"
             )
+        if value.storage is not self.storage or value.steps != self.steps:
+            announce("a tensor's .data")
         self.storage, self.array, self.traced_aval = value.storage, value.array, value.traced_aval
         self.steps, self.base = value.steps, value.base
-        structure_changed()
 
     @property
     def T(self) -> Tensor:  # noqa: N802  # PyTorch's name
@@ -179,6 +181,7 @@ class Tensor(Methods):
                 "computed variable in a subgraph that doesn't require differentiation use "
                 "var_no_grad = var.detach()."
             )
+        self._changing()
         self._requires_grad = bool(value)
         structure_changed()
 
@@ -235,12 +238,23 @@ class Tensor(Methods):
 
     def detach(self) -> Tensor:
         """The same memory without history."""
-        return make_tensor(self.storage, self.array, self.traced_aval, self.steps)
+        made = make_tensor(self.storage, self.array, self.traced_aval, self.steps)
+        trace = current().trace
+        if trace is not None:
+            trace.detached(self, made)
+        return made
 
     def detach_(self) -> Tensor:
         """Forgets its history and needs no gradient any more; returns itself."""
+        self._changing()
         self.entry, self._requires_grad = None, False
         return self
+
+    def _changing(self) -> None:
+        """Tells a trace that history or the flag changes."""
+        trace = current().trace
+        if trace is not None:
+            trace.outside.changing(self)
 
     # --- values out -------------------------------------------------------------------------------
 

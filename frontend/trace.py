@@ -21,6 +21,7 @@ from .core import Storage, TensorBase, make_tensor
 from .errors import UntraceableError
 from .frames import assigned_name, place, user_frame, user_loc
 from .size_guards import Sizes
+from .outside import Outside
 from .writes import write_through
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Trace:
         roots: what `backward()` was called on: where the forward pass ends.
         modules: modules whose state was read, with what `snapshot` saw.
         sizes: what is known and assumed of named sizes.
+        outside: what the traced code changed that outlives the trace.
     """
 
     def __init__(self, name: str, sizes: Sizes | None = None) -> None:
@@ -98,6 +100,7 @@ class Trace:
         self.roots: list[Value] = []
         self._named: tuple[tuple[int, int], Value] | None = None
         self.modules: dict[int, tuple[Any, Any]] = {}
+        self.outside = Outside()
         self._scalars: dict[tuple[int, str, int | None], Tensor] = {}
 
     # --- inputs -----------------------------------------------------------------------------------
@@ -216,6 +219,12 @@ class Trace:
             self.grad_storages[grad.storage] = tensor
         self.grads[tensor] = grad
         return grad
+
+    def detached(self, tensor: Tensor, same: Tensor) -> None:
+        """Notes a tensor on the memory of another one, which is what the trace found."""
+        self.base_value(tensor)
+        if same.array is not None:
+            self.outside.made(same)
 
     def note_module(self, module: Any) -> None:
         """Remembers what a module holds, so that a change of it is noticed."""

@@ -208,13 +208,13 @@ class Trainer:
         return loss
 
     def state(self) -> list[Any]:
-        """All that a step may change; moments of zeros are what an optimizer starts from."""
+        """All that a step may change."""
         state = self.optimizer.state_dict()["state"]
         moments = [v.numpy().copy() for entry in state.values() for v in entry.values()]
         weight = self.embedding.weight
         grad = [] if weight.grad is None else [weight.grad.numpy().copy()]
         tensors = [weight.detach(), self.count, taut.get_rng_state()]
-        return [*(t.numpy().copy() for t in tensors), *grad, *filter(np.any, moments)]
+        return [*(t.numpy().copy() for t in tensors), *grad, *moments]
 
 
 GOOD: tuple[Any, ...] = ([0, 3, 1], np.eye(3), np.ones((3, 3)))

@@ -6,11 +6,11 @@ from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+from ..announce import announce
 from ..context import current
 from ..core import structure_changed
 from ..functions.dtype_names import LEGACY_NAMES
 from ..tensor import Tensor
-from .announce import announce
 from .hooks import Hooks
 from .parameter import Buffer, Parameter
 

@@ -6,9 +6,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from ..announce import announce
 from ..context import current
 from ..core import TensorBase
-from ..nn.announce import announce
 from ..nn.registration import typename
 from ..tensor import Tensor
 from .watched import Watched

@@ -17,7 +17,7 @@ from ..nn.traversal import zero_grads
 from ..tensor import Tensor
 from .groups import Group, described, require_new, unpacked
 from .saving import packed, taken_over
-from .watched import Seen, StateByTensor, WatchedList
+from .watched import Seen, StateByTensor, Watched, WatchedList
 
 __all__ = ["Optimizer"]
 
@@ -70,7 +70,7 @@ class Optimizer:
     def _make_hooks(self) -> None:
         self._step_pre_hooks = Hooks()
         self._step_post_hooks = Hooks()
-        self._fresh: dict[Any, Any] = {}
+        self._fresh: dict[Any, Any] = Watched()
         self._opt_called = False
         self._seen = Seen(self._groups_now), Seen(self._state_now)
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ..announce import announce
+from ..context import current
 from ..core import TensorBase, structure_changed
-from ..nn.announce import announce
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -29,18 +30,26 @@ def _announced(kind: type, name: str) -> Callable[..., Any]:
     return method
 
 
+def _set(mapping: dict[Any, Any], key: Any, value: Any) -> None:
+    """Sets an entry, in a trace until the call fails."""
+    structure_changed()
+    trace = current().trace
+    if trace is None:
+        dict.__setitem__(mapping, key, value)
+    else:
+        trace.outside.set_item(mapping, key, value)
+
+
 class Watched(dict[K, V]):
     """A dict that announces every change of its entries."""
 
     def __setitem__(self, key: K, value: V) -> None:
         """Sets an entry; in a trace only to a tensor that is real, which the trace then finds."""
-        if isinstance(value, TensorBase) and value.array is not None:
-            structure_changed()
-        else:
+        if not isinstance(value, TensorBase) or value.array is None:
             announce(
                 f"an optimizer's state {key!r}" if isinstance(key, str) else "an optimizer's state"
             )
-        dict.__setitem__(self, key, value)
+        _set(self, key, value)
 
     __delitem__, __ior__ = (_announced(dict, name) for name in ("__delitem__", "__ior__"))
     clear, pop, popitem = (_announced(dict, name) for name in ("clear", "pop", "popitem"))
@@ -52,8 +61,7 @@ class StateByTensor(Watched[Any, dict[str, Any]]):
 
     def __missing__(self, key: Any) -> dict[str, Any]:
         made: dict[str, Any] = Watched()
-        structure_changed()
-        dict.__setitem__(self, key, made)
+        _set(self, key, made)
         return made
 
 

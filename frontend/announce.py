@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..context import current
-from ..core import structure_changed
-from ..errors import UntraceableError
-from ..frames import place
+from .context import current
+from .core import structure_changed
+from .errors import UntraceableError
+from .frames import place
 
 
 def announce(what: str) -> None:
