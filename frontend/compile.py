@@ -21,7 +21,7 @@ from .core import TensorBase, shape_of
 from .defaults import default_float
 from .errors import UntraceableError
 from .guards import compiled_guards, name_guards
-from .record import Leaf, Recording, record
+from .record import Leaf, Recording, record, repeats
 from .size_guards import Sizes, SizesLearnt
 from .specialisation import MISS, Specialisation
 from .trace import SCALAR
@@ -118,7 +118,7 @@ class CompiledFunction(Generic[P, R]):
     # --- specialising -----------------------------------------------------------------------------
 
     def _key(self, leaves: Sequence[Any], structure: Structure, grad: bool) -> Any:
-        parts: list[Any] = [structure, grad, default_float()]
+        parts: list[Any] = [structure, grad, default_float(), *repeats(leaves).items()]
         for leaf in leaves:
             if isinstance(leaf, TensorBase):
                 array = leaf.array

@@ -20,11 +20,12 @@ from ..runtime.options import Options
 from .autograd import grad_mode
 from .core import CallCounter, TensorBase, from_array
 from .errors import check_error
+from .found_state import FoundState, Overlaps, found, seen, sizes_at, target_of
 from .inplace import assign
 from .record import Fresh, Recording
-from .specialisation import MISS, found, seen, sizes_at
+from .specialisation import MISS
 from .tape import apply_all
-from .trace import Argument, Captured, Hyperparameter, snapshot
+from .trace import Argument, GradOf, Hyperparameter
 from .tree import unflatten
 
 
@@ -40,9 +41,11 @@ class DifferentiableForward:
         self._program = self._primitive(pure, options)
         self._written = [d for d in recording.graph.donations if d is not None]
         self._differentiable = set(recording.backward.outputs if recording.backward else ())
-        self._seen_storages = [
-            b.tensor.storage for b in recording.bindings if isinstance(b, Captured)
-        ]
+        self._found = FoundState(recording)
+        written = [recording.bindings[d] for d in self._written]
+        self._overlaps = Overlaps(
+            recording, {b.position for b in written if isinstance(b, Argument)}
+        )
 
     def _primitive(self, graph: Graph, options: Options) -> Primitive:
         part = self.recording.backward
@@ -60,10 +63,7 @@ class DifferentiableForward:
 
     def is_current(self) -> bool:
         """Whether the state that the recording found is still there."""
-        captured = [b.tensor for b in self.recording.bindings if isinstance(b, Captured)]
-        found = zip(captured, self._seen_storages, strict=True)
-        unmoved = all(t.storage is s for t, s in found)
-        return unmoved and _modules_hold(self.recording) and self._guard()
+        return self._guard() and self._found.holds()
 
     def remember(self, leaves: Sequence[Any]) -> None:
         """Calls are never skipped over the guards here."""
@@ -77,6 +77,7 @@ class DifferentiableForward:
         sizes = self.sizes_at(leaves)
         if sizes is None or not self.is_current():
             return MISS
+        self._overlaps.require_apart(leaves)
         operands = [self._operand(binding, leaves) for binding in self.recording.bindings]
         # What is about to be written is taped as it was.
         read = [o.clone() if i in self._written else o for i, o in enumerate(operands)]
@@ -85,6 +86,9 @@ class DifferentiableForward:
             outputs[number].detach_()
         self.counter.count += 1
         self._write_state(operands, outputs)
+        for update in self.recording.grads:
+            grad = None if update.output is None else outputs[update.output].detach()
+            target_of(update, leaves).grad = grad
         values = [self._value(r, leaves, outputs, sizes) for r in self.recording.results]
         return unflatten(self.recording.structure, iter(values))
 
@@ -94,7 +98,11 @@ class DifferentiableForward:
             return leaf if isinstance(leaf, TensorBase) else _scalar(leaf)
         if isinstance(binding, Hyperparameter):
             return _scalar(binding.read())
-        tensor = binding.tensor if isinstance(binding, Captured) else binding.tensor._grad
+        tensor: Any = binding.tensor
+        if isinstance(tensor, int):
+            tensor = leaves[tensor]
+        if isinstance(binding, GradOf):
+            tensor = tensor._grad
         if not tensor.steps:
             return tensor
         return tensor.base if tensor.base is not None else from_array(tensor.storage.array)
@@ -116,10 +124,6 @@ class DifferentiableForward:
         if isinstance(result, Fresh):
             return seen(outputs[result.output], result, sizes)
         return found(result, leaves, sizes)
-
-
-def _modules_hold(recording: Recording) -> bool:
-    return all(snapshot(module) == seen for module, seen in recording.modules)
 
 
 def _scalar(value: float) -> Any:

@@ -18,12 +18,11 @@ from ..compiler.primitives.create import graph_input
 from .autograd import cotangents_of_leaves
 from .context import Mode, using
 from .core import Size, Storage, TensorBase, ViewStep
+from .outside import Outside
 from .size_guards import Sizes
 from .symint import SymInt, plain
-from .core import Storage, TensorBase, ViewStep
-from .outside import Outside
 from .tape_reading import has_history
-from .trace import Binding, Trace
+from .trace import Binding, GradOf, Trace
 from .tree import Structure, flatten, unflatten
 
 if TYPE_CHECKING:
@@ -32,9 +31,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Alias:
-    """A result that is, or views, an argument (by position) or a tensor that the function found."""
+    """A result that is, or views, a tensor that was there before the call.
 
-    source: int | Tensor
+    That is an argument (by position), a tensor that the function found, or a `.grad`.
+    """
+
+    source: int | Tensor | GradOf
     steps: tuple[ViewStep, ...]
 
 
@@ -97,6 +99,8 @@ class Recording:
         modules: modules that were read, with what they held.
         sizes: what was assumed of named sizes.
         outside: what was made outside, to be taken back if the call fails.
+        tensors: positions of the arguments that are tensors, each tensor once.
+        same: for positions that held one of these again, its first position.
         backward: for results that need a gradient.
     """
 
@@ -110,6 +114,8 @@ class Recording:
     modules: tuple[tuple[Any, Any], ...]
     sizes: Sizes
     outside: Outside
+    tensors: tuple[int, ...]
+    same: dict[int, int]
     backward: BackwardPart | None = None
 
 
@@ -169,7 +175,10 @@ def _record(
     sizes: Sizes,
 ) -> Recording:
     with using(Mode(trace, grad)):
-        stand_ins = [_stand_in(trace, i, leaf) for i, leaf in enumerate(leaves)]
+        same = repeats([leaf.value for leaf in leaves])
+        stand_ins: list[Any] = []
+        for i, leaf in enumerate(leaves):
+            stand_ins.append(stand_ins[same[i]] if i in same else _stand_in(trace, i, leaf))
         args, kwargs = unflatten(structure, iter(stand_ins))
         returned, result_structure = flatten(function(*args, **kwargs))
         outputs = _Outputs()
@@ -192,6 +201,8 @@ def _record(
         modules=tuple(trace.modules.values()),
         sizes=sizes,
         outside=trace.outside,
+        tensors=tuple(trace.proxies.values()),
+        same=same,
         backward=backward,
     )
 
@@ -208,6 +219,16 @@ def _stand_in(trace: Trace, position: int, leaf: Leaf) -> Any:
     return proxy
 
 
+def repeats(values: Sequence[Any]) -> dict[int, int]:
+    """For each tensor that comes again, the position where it was first."""
+    first: dict[int, int] = {}
+    return {
+        i: first[id(value)]
+        for i, value in enumerate(values)
+        if isinstance(value, TensorBase) and first.setdefault(id(value), i) != i
+    }
+
+
 def _result(trace: Trace, outputs: _Outputs, leaf: Any) -> Any:
     if isinstance(leaf, (SymInt, Size)):
         sizes = plain(tuple(leaf) if isinstance(leaf, Size) else leaf)
@@ -215,6 +236,8 @@ def _result(trace: Trace, outputs: _Outputs, leaf: Any) -> Any:
     if not isinstance(leaf, TensorBase):
         return leaf
     storage = leaf.storage
+    if storage in trace.grad_storages:
+        return Alias(GradOf(trace.grad_storages[storage]), leaf.steps)
     if storage in trace.proxies:
         return Alias(trace.proxies[storage], leaf.steps)
     if storage.array is not None:
@@ -234,9 +257,11 @@ def _grad_updates(trace: Trace, outputs: _Outputs) -> list[GradUpdate]:
         if grad is None:
             if tensor not in trace.absent_grads:
                 updates.append(GradUpdate(target, None))
+        elif grad is trace.found_grads.get(tensor):
+            pass  # written in place, if at all
         elif grad.storage.array is None:
             updates.append(GradUpdate(target, outputs.add(trace.read(grad))))
-        elif grad is not tensor._grad:
+        else:
             raise RuntimeError(
                 "a traced function set .grad to a tensor from outside the trace; assign a computed "
                 "value, or set it before the call"

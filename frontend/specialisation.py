@@ -18,11 +18,21 @@ import numpy as np
 from ..compiler.ir import bind_sizes
 from ..runtime.executable import Executable, Frame
 from .context import epoch
-from .core import CallCounter, Size, Storage, TensorBase, address_of, from_array
+from .core import CallCounter, TensorBase, address_of, from_array
 from .errors import check_error
+from .found_state import (
+    FoundState,
+    Overlaps,
+    found,
+    is_state,
+    seen,
+    sizes_at,
+    storage_of,
+    target_of,
+)
 from .memory import GradMemory, OutputMemory
-from .record import Alias, Fresh, GradUpdate, NamedSizes, Recording
-from .trace import Argument, Captured, GradOf, Hyperparameter, snapshot
+from .record import Fresh, Recording
+from .trace import Argument, GradOf, Hyperparameter
 from .tree import LEAF, unflatten
 
 MISS: Any = object()
@@ -90,15 +100,22 @@ class Specialisation:
         self._arguments = [(w, b.position, v.aval) for w, b, v in bound if isinstance(b, Argument)]
         varying = self._arguments if self.recording.sizes.names else []
         self._varying = [position for _, position, aval in varying if aval.shape]
-        self._state = [(w, b) for w, b, _ in bound if isinstance(b, (Captured, GradOf))]
-        self._state_seen = [(_storage_of(b), b.tensor._requires_grad) for _, b in self._state]
+        self._argument_grads = [
+            (w, b.tensor)
+            for w, b, _ in bound
+            if isinstance(b, GradOf) and isinstance(b.tensor, int)
+        ]
+        self._state = [(w, b) for w, b, _ in bound if is_state(b)]
+        self._found = FoundState(self.recording)
         scalars = [(w, b) for w, b, _ in bound if isinstance(b, Hyperparameter)]
         self._scalar_words = [word for word, _ in scalars]
         self._scalars = np.zeros(len(scalars) + len(self._arguments), np.float64)
         self._scalar_address = address_of(self._scalars)
         self._read_scalars = _scalar_reader([b for _, b in scalars], self._scalars)
         self._written = _written_arguments(self.recording)
-        self._owned = {id(storage) for storage, _ in self._state_seen}
+        self._written_positions = [self._arguments[number][1] for number in self._written]
+        self._overlaps = Overlaps(self.recording, set(self._written_positions))
+        self._owned = {id(storage) for storage, _ in self._found.seen}
 
     @property
     def native_calls(self) -> int:
@@ -107,21 +124,12 @@ class Specialisation:
 
     # --- guards -----------------------------------------------------------------------------------
 
-    def holds(self) -> bool:
-        """Whether the state that the recording found is still there."""
-        recording = self.recording
-        return (
-            all(map(_state_holds, (b for _, b in self._state), self._state_seen))
-            and all(t._grad is None for t in recording.absent_grads)
-            and all(snapshot(module) == seen for module, seen in recording.modules)
-        )
-
     def is_current(self) -> bool:
         """Whether all guards hold; binds the state again if it may have moved."""
         if not self._guard():
             return False
         if self._epoch != epoch.count:
-            if not self.holds():
+            if not self._found.holds():
                 return False
             if self._bound is not None:
                 self._enter_state(self._bound.frame)
@@ -132,7 +140,7 @@ class Specialisation:
     def _enter_state(self, frame: Frame) -> None:
         """Enters the addresses of state and scalars."""
         for word, binding in self._state:
-            storage = _storage_of(binding)
+            storage = storage_of(binding)
             frame.words[word] = storage.address
             if self.counter not in storage.programs:
                 storage.programs = (*storage.programs, self.counter)
@@ -168,6 +176,7 @@ class Specialisation:
         """The result for arguments like those of the last call, or MISS."""
         if len(args) != len(self._last) or self._epoch != epoch.count or not self._guard():
             return MISS
+        alike = not self._overlaps.matter or self._overlaps.alike(args)
         for arg, last in zip(args, self._last, strict=True):
             if type(last) is tuple:
                 if not isinstance(arg, TensorBase):
@@ -188,7 +197,7 @@ class Specialisation:
             elif arg is not last:
                 return MISS
         with self._lock:
-            return self._run(args)
+            return self._run(args) if alike else MISS
 
     def call(self, leaves: Sequence[Any]) -> Any:
         """The result for leaves of the types that the key requires, or MISS if a guard fails."""
@@ -201,16 +210,9 @@ class Specialisation:
         bound = self._bound
         if bound is None or bound.sizes:
             bound = self._bound_for(leaves)
-        frame, seen = bound.frame, bound.seen
+        frame = bound.frame
         words = frame.words
-        copies: Any = None
-        for number, (word, position, _) in enumerate(self._arguments):
-            leaf = leaves[position]
-            if type(leaf) is float:
-                self._enter_float(frame, number, word, leaf)
-            elif leaf.array is not seen[number]:
-                copies = self._enter_tensor(bound, number, word, leaf), copies
-        self._read_scalars()
+        copies = self._enter_arguments(bound, leaves)
         arrays: dict[int, Any] = {}
         for output, word, memory in bound.results:
             arrays[output], words[word] = memory.take()
@@ -224,15 +226,38 @@ class Specialisation:
             raise check_error(self.executable.spec.checks[status - 1])
         self.counter.count += 1
         del copies  # argument copies live until here
-        if renew:
-            self._set_grads(leaves, arrays)
-        if self._cleared:
-            self._clear_grads(leaves)
+        self._announce_changes(leaves, arrays if renew else None)
         if self._single is not None:
             return from_array(arrays[self._single.output])
         return self._result(leaves, arrays, bound.sizes)
 
+    def _announce_changes(self, leaves: Sequence[Any], grads: dict[int, Any] | None) -> None:
+        """What a call changes besides memory: versions of arguments, and `.grad`s."""
+        for position in self._written_positions:
+            leaves[position].storage.version += 1
+        if grads is not None:
+            self._set_grads(leaves, grads)
+        if self._cleared:
+            self._clear_grads(leaves)
+
     # --- arguments --------------------------------------------------------------------------------
+
+    def _enter_arguments(self, bound: Bound, leaves: Sequence[Any]) -> Any:
+        """Enters arguments and scalars; returns the copies that have to live during the call."""
+        if self._overlaps.matter:
+            self._overlaps.require_apart(leaves)
+        copies: Any = None
+        frame, seen = bound.frame, bound.seen
+        for number, (word, position, _) in enumerate(self._arguments):
+            leaf = leaves[position]
+            if type(leaf) is float:
+                self._enter_float(frame, number, word, leaf)
+            elif leaf.array is not seen[number]:
+                copies = self._enter_tensor(bound, number, word, leaf), copies
+        for word, position in self._argument_grads:
+            frame.words[word] = _grad_address(leaves[position])
+        self._read_scalars()
+        return copies
 
     def _enter_float(self, frame: Frame, number: int, word: int, value: float) -> None:
         place = len(self._scalar_words) + number
@@ -267,12 +292,12 @@ class Specialisation:
             assert update.output is not None
             grad = from_array(arrays[update.output])
             grad.owner = self._grad_memory
-            _target_of(update, leaves)._grad = grad
+            target_of(update, leaves)._grad = grad
         self._grad_memory.fresh = any(isinstance(u.target, int) for u in self._grads)
         self._announce()
 
     def _clear_grads(self, leaves: Sequence[Any]) -> None:
-        targets = [_target_of(update, leaves) for update in self._cleared]
+        targets = [target_of(update, leaves) for update in self._cleared]
         if any(t._grad is not None for t in targets):
             for target in targets:
                 target._grad = None
@@ -299,43 +324,6 @@ class Specialisation:
         return unflatten(self.recording.structure, iter(values))
 
 
-def sizes_at(recording: Recording, leaves: Sequence[Any]) -> dict[str, int] | None:
-    """The sizes of a call's arguments, or None if the recording is not for such."""
-    sizes = recording.sizes
-    if not sizes.actual:
-        return {}
-    given = zip(recording.bindings, recording.graph.inputs, strict=True)
-    tensors = [(v.aval, leaves[b.position]) for b, v in given if isinstance(b, Argument)]
-    shaped = [(aval, x.array.shape) for aval, x in tensors if aval.shape]
-    return sizes.fitting([aval for aval, _ in shaped], [shape for _, shape in shaped])
-
-
-def found(result: Any, leaves: Sequence[Any], sizes: dict[str, int]) -> Any:
-    """A result that is no output of the program: a plain value, or a tensor there before."""
-    if isinstance(result, NamedSizes):
-        numbers = bind_sizes(result.sizes, sizes)
-        return Size(numbers) if isinstance(numbers, tuple) else numbers
-    if not isinstance(result, Alias):
-        return result
-    source = leaves[result.source] if isinstance(result.source, int) else result.source
-    return through(source, result.steps, sizes)
-
-
-def seen(output: Any, result: Fresh, sizes: dict[str, int]) -> Any:
-    """A result in the memory of an output."""
-    return output.item() if result.number else through(output, result.steps, sizes)
-
-
-def through(tensor: Any, steps: Sequence[Any], sizes: dict[str, int]) -> Any:
-    """A tensor seen through movement steps, at a call's sizes."""
-    from .tape import apply_view
-
-    for primitive, params in steps:
-        numbers = {k: bind_sizes(v, sizes) for k, v in params.items()} if sizes else params
-        tensor = apply_view(primitive, tensor, **numbers)
-    return tensor
-
-
 def _is_whole(result: Any) -> bool:
     return isinstance(result, Fresh) and not result.steps and not result.number
 
@@ -348,22 +336,17 @@ def _likeness(leaf: Any, lifted: bool) -> Any:
     return float if lifted else leaf
 
 
-def _storage_of(binding: Captured | GradOf) -> Storage:
-    tensor = binding.tensor if isinstance(binding, Captured) else binding.tensor._grad
-    storage: Storage = tensor.storage
-    return storage
-
-
-def _state_holds(binding: Captured | GradOf, seen: tuple[Storage, bool]) -> bool:
-    storage, needs_grad = seen
-    if isinstance(binding, Captured):
-        return binding.tensor.storage is storage and binding.tensor._requires_grad == needs_grad
-    grad = binding.tensor._grad
-    return grad is not None and not grad.steps and grad.storage.aval == storage.aval
-
-
-def _target_of(update: GradUpdate, leaves: Sequence[Any]) -> Any:
-    return leaves[update.target] if isinstance(update.target, int) else update.target
+def _grad_address(leaf: Any) -> int:
+    """Address of an argument's `.grad`, which the program reads and writes."""
+    array = leaf._grad.array
+    if array.shape != leaf.array.shape or array.dtype != leaf.array.dtype:
+        raise RuntimeError("the .grad of an argument does not have its argument's type any more")
+    if not array.flags.c_contiguous:
+        raise RuntimeError(
+            "a compiled function adds to the .grad of an argument, whose memory is not contiguous; "
+            "assign its contiguous() to .grad"
+        )
+    return address_of(array)
 
 
 def _written_arguments(recording: Recording) -> set[int]:

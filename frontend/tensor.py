@@ -226,6 +226,11 @@ class Tensor(Methods):
                 f"assigned grad has data of a different size: {list(value.shape)} for a tensor of "
                 f"size {list(self.shape)}"
             )
+        if value.dtype is not self.dtype:
+            raise RuntimeError(
+                f"assigned grad has data of a different type: {value.dtype} for a tensor of type "
+                f"{self.dtype}"
+            )
 
     def backward(
         self,

@@ -18,10 +18,9 @@ from ..compiler.ir import Check, Graph, Loc, Node, Value
 from ..compiler.primitive import Primitive
 from ..compiler.primitives.create import constant, graph_input
 from .core import Storage, TensorBase, make_tensor
-from .errors import UntraceableError
-from .frames import assigned_name, place, user_frame, user_loc
-from .size_guards import Sizes
+from .frames import assigned_name, user_frame, user_loc
 from .outside import Outside
+from .size_guards import Sizes
 from .writes import write_through
 
 if TYPE_CHECKING:
@@ -44,9 +43,12 @@ class Captured:
 
 @dataclass(frozen=True, eq=False)
 class GradOf:
-    """An input that is the storage of a tensor's `.grad`, whichever tensor that is at the call."""
+    """An input that is the storage of a tensor's `.grad`, whichever tensor that is at the call.
 
-    tensor: Tensor
+    The tensor is one that the function found by itself, or an argument, by position.
+    """
+
+    tensor: Tensor | int
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +77,8 @@ class Trace:
         values: the current value of each storage that has been touched.
         written: storages that exist outside the trace and have a new value.
         grads: the `.grad` that the traced code has set, by tensor.
+        found_grads: the `.grad` that was there before, by tensor.
+        grad_storages: the storages of these, with whose they are.
         absent_grads: tensors whose `.grad` was found to be None.
         proxies: for each stand-in of an argument, the argument's position.
         roots: what `backward()` was called on: where the forward pass ends.
@@ -91,7 +95,8 @@ class Trace:
         self.positions: dict[Storage, int] = {}
         self.written: dict[Storage, None] = {}
         self.grads: dict[Tensor, Tensor | None] = {}
-        self.grad_storages: dict[Storage, Tensor] = {}
+        self.found_grads: dict[Tensor, Tensor] = {}
+        self.grad_storages: dict[Storage, Tensor | int] = {}
         self.absent_grads: list[Tensor] = []
         self.proxies: dict[Storage, int] = {}
         self.checks: list[Check] = []
@@ -101,6 +106,7 @@ class Trace:
         self._named: tuple[tuple[int, int], Value] | None = None
         self.modules: dict[int, tuple[Any, Any]] = {}
         self.outside = Outside()
+        self._places: dict[int, int] = {}
         self._scalars: dict[tuple[int, str, int | None], Tensor] = {}
 
     # --- inputs -----------------------------------------------------------------------------------
@@ -117,7 +123,7 @@ class Trace:
     def argument(self, position: int, aval: Aval, name: str, requires_grad: bool) -> Tensor:
         """The stand-in for a tensor argument."""
         proxy = self.wrap(self.add_input(aval, Argument(position), name))
-        self.positions[proxy.storage] = len(self.inputs) - 1
+        self.positions[proxy.storage] = self._places[position] = len(self.inputs) - 1
         self.proxies[proxy.storage] = position
         proxy._requires_grad = requires_grad
         return proxy
@@ -211,14 +217,23 @@ class Trace:
         if grad is None:
             self.absent_grads.append(tensor)
         elif tensor.storage in self.proxies:
-            raise UntraceableError(
-                "a compiled function cannot add to the .grad that an argument has already"
-                f"{place()}; set it to None before the call, or make the tensor a parameter"
-            )
+            grad = self._argument_grad(self.proxies[tensor.storage])
         else:
             self.grad_storages[grad.storage] = tensor
         self.grads[tensor] = grad
+        if grad is not None:
+            self.found_grads[tensor] = grad
         return grad
+
+    def _argument_grad(self, position: int) -> Tensor:
+        """The stand-in for the `.grad` of an argument."""
+        argument = self.inputs[self._places[position]]
+        name = self.names.get(argument)
+        binding = GradOf(position)
+        stand_in = self.wrap(self.add_input(argument.aval, binding, f"{name}_grad"))
+        self.positions[stand_in.storage] = len(self.inputs) - 1
+        self.grad_storages[stand_in.storage] = position
+        return stand_in
 
     def detached(self, tensor: Tensor, same: Tensor) -> None:
         """Notes a tensor on the memory of another one, which is what the trace found."""
@@ -256,8 +271,9 @@ class Trace:
             value, binding = self.inputs[position], self.bindings[position]
             if value in self.names:
                 continue
-            if isinstance(binding, GradOf) and binding.tensor.storage in known:
-                self.names[value] = self._unique(f"{known[binding.tensor.storage]}_grad")
+            if isinstance(binding, GradOf) and not isinstance(binding.tensor, int):
+                if binding.tensor.storage in known:
+                    self.names[value] = self._unique(f"{known[binding.tensor.storage]}_grad")
             elif storage in known:
                 self.names[value] = self._unique(known[storage])
 
