@@ -37,6 +37,7 @@ from .create import (
 from .defaults import default_float as get_default_dtype
 from .defaults import set_default_dtype
 from .functions import public
+from .functions.operands import require_tensor
 from .functions.public import *  # noqa: F403  # its __all__ is part of the one below
 from .generator import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from .printing import set_printoptions
@@ -59,6 +60,7 @@ def is_tensor(obj: object) -> builtins.bool:
 
 def numel(input: Tensor) -> builtins.int:
     """Number of elements."""
+    require_tensor("numel", input)
     return input.numel()
 
 

@@ -297,6 +297,10 @@ def _seed(tensor: Tensor, gradient: Tensor | None) -> Tensor:
         if size_of(shape_of(tensor)) != 1:
             raise RuntimeError("grad can be implicitly created only for scalar outputs")
         return ones_like(tensor)
+    if not isinstance(gradient, TensorBase):
+        raise TypeError(
+            f"gradients can be either Tensors or None, but got {type(gradient).__name__}"
+        )
     if tuple(gradient.shape) != tuple(tensor.shape):
         raise RuntimeError(
             f"Mismatch in shape: grad_output[0] has a shape of {gradient.shape} and output[0] has "
@@ -326,6 +330,8 @@ def grad(
     Raises:
         RuntimeError: an output has no history, or an input is unused.
     """
+    _require_tensors("outputs", outputs)
+    _require_tensors("inputs", inputs)
     heads = [outputs] if isinstance(outputs, TensorBase) else list(outputs)
     targets = [inputs] if isinstance(inputs, TensorBase) else list(inputs)
     given = [grad_outputs] if isinstance(grad_outputs, TensorBase) else grad_outputs
@@ -343,6 +349,12 @@ def grad(
             "allow_unused=True if this is the desired behavior."
         )
     return tuple(results)
+
+
+def _require_tensors(what: str, given: Any) -> None:
+    for tensor in [given] if isinstance(given, (TensorBase, str)) else given:
+        if not isinstance(tensor, TensorBase):
+            raise RuntimeError(f"all {what} have to be Tensors, but got {type(tensor).__name__}")
 
 
 class grad_mode:  # noqa: N801  # PyTorch's context managers have lower-case names
@@ -397,6 +409,11 @@ class set_grad_enabled(grad_mode):  # noqa: N801  # as above
     """Sets whether operations are taped: for a block, or for good when called as a function."""
 
     def __init__(self, mode: bool) -> None:
+        if not isinstance(mode, bool):
+            raise TypeError(
+                "set_grad_enabled(): argument 'enabled' (position 1) must be bool, not "
+                f"{type(mode).__name__}"
+            )
         super().__init__(mode)
         self._previous.append(current())
         set_mode(Mode(current().trace, mode))

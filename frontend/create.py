@@ -12,6 +12,7 @@ from ..compiler import dtypes
 from ..compiler.aval import Dim, SymDim
 from ..compiler.dtypes import DType
 from ..compiler.primitives import create as create_prims
+from .arguments import MissingArgumentError, as_dtype, explained
 from .context import current
 from .core import Array, TensorBase, from_array, shape_of
 from .defaults import default_float
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 Scalar = bool | int | float
 
 
+@explained
 def tensor(
     data: Any, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -45,9 +47,11 @@ def tensor(
     return _finish(made, requires_grad)
 
 
+@explained
 def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
     """`data` as a tensor, sharing memory with an array or a tensor of the wanted dtype."""
     require_cpu(device)
+    dtype = as_dtype("as_tensor", dtype)
     if isinstance(data, TensorBase):
         given = cast("Tensor", data)
         return given if dtype is None or dtype is given.dtype else given.to(dtype)
@@ -86,9 +90,11 @@ def sizes_of(size: Sequence[Any]) -> tuple[Dim, ...]:
     """A shape given as `f(2, 3)` or `f((2, 3))`.
 
     Raises:
-        TypeError: an entry is no integer.
+        TypeError: an entry is no integer, or there is none.
         RuntimeError: an entry is negative.
     """
+    if not size:
+        raise MissingArgumentError('missing 1 required positional arguments: "size"')
     if len(size) == 1 and isinstance(size[0], (tuple, list)):
         size = size[0]
     shape = tuple(s if isinstance(s, SymDim) else s.__index__() for s in size)
@@ -117,6 +123,7 @@ def filled(
     return _finish(made, requires_grad)
 
 
+@explained
 def zeros(
     *size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -125,6 +132,7 @@ def zeros(
     return filled(sizes_of(size), 0, dtype or default_float(), requires_grad)
 
 
+@explained
 def ones(
     *size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
@@ -136,6 +144,16 @@ def ones(
 empty = zeros  # reproducible where PyTorch leaves what memory held
 
 
+def require_number(name: str, argument: str, position: int, value: object) -> None:
+    """Raises unless `value` is a number."""
+    if not isinstance(value, (int, float, np.generic, SymDim, TensorBase)):
+        raise TypeError(
+            f"{name}(): argument '{argument}' (position {position}) must be Number, not "
+            f"{type(value).__name__}"
+        )
+
+
+@explained
 def full(
     size: Sequence[int],
     fill_value: Scalar,
@@ -146,6 +164,7 @@ def full(
 ) -> Tensor:
     """A tensor of `fill_value`s, of its kind of dtype unless one is given."""
     require_cpu(device)
+    require_number("full", "fill_value", 2, fill_value)
     return filled(
         sizes_of((tuple(size),)), fill_value, dtype or scalar_dtype(fill_value), requires_grad
     )
@@ -158,16 +177,20 @@ def scalar_dtype(value: object) -> DType:
     return dtypes.i64 if isinstance(value, int) else default_float()
 
 
+@explained
 def full_like(x: Tensor, fill_value: Scalar, dtype: DType | None = None) -> Tensor:
     """A tensor of `fill_value`s of the shape of `x`, and of its dtype unless one is given."""
+    require_number("full_like", "fill_value", 2, fill_value)
     return filled(shape_of(x), fill_value, dtype or x.dtype)
 
 
+@explained
 def zeros_like(x: Tensor, dtype: DType | None = None, requires_grad: bool = False) -> Tensor:
     """Zeros of the shape of `x`, and of its dtype unless one is given."""
     return filled(shape_of(x), 0, dtype or x.dtype, requires_grad)
 
 
+@explained
 def ones_like(x: Tensor, dtype: DType | None = None, requires_grad: bool = False) -> Tensor:
     """Ones of the shape of `x`, and of its dtype unless one is given."""
     return filled(shape_of(x), 1, dtype or x.dtype, requires_grad)
@@ -176,6 +199,7 @@ def ones_like(x: Tensor, dtype: DType | None = None, requires_grad: bool = False
 empty_like = zeros_like
 
 
+@explained
 def arange(
     start: float,
     end: float | None = None,
@@ -214,14 +238,29 @@ def _counted(start: Any, end: Any, step: Any) -> Tensor:
     return counted
 
 
+@explained
 def linspace(start: float, end: float, steps: int, *, dtype: DType | None = None) -> Tensor:
-    """`steps` evenly spaced numbers from `start` to `end`, both included."""
+    """`steps` evenly spaced numbers from `start` to `end`, both included.
+
+    Raises:
+        RuntimeError: `steps` is negative.
+    """
+    if steps < 0:
+        raise RuntimeError("number of steps must be non-negative")
     chosen = dtype or default_float()
     return from_array(np.linspace(start, end, steps, dtype=np.float64).astype(chosen.numpy))
 
 
+@explained
 def eye(n: Any, m: Any = None, *, dtype: DType | None = None) -> Tensor:
-    """The identity matrix."""
+    """The identity matrix, or its upper left part.
+
+    Raises:
+        RuntimeError: a size is negative.
+    """
+    for name, size in (("n", n), ("m", m)):
+        if isinstance(size, int) and size < 0:
+            raise RuntimeError(f"{name} must be greater or equal to 0, got {size}")
     chosen = dtype or default_float()
     if isinstance(n, SymDim) or isinstance(m, SymDim):
         rows, columns = arange(n), arange(n if m is None else m)

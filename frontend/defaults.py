@@ -24,6 +24,10 @@ def set_default_dtype(dtype: DType) -> None:
     Raises:
         TypeError: the dtype is not floating.
     """
+    if not isinstance(dtype, DType):
+        raise TypeError(
+            "invalid dtype object: only floating-point types are supported as the default type"
+        )
     if not dtype.is_floating_point:
         raise TypeError(f"only floating-point types are supported as the default type, got {dtype}")
     _default.dtype = dtype

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import os
 import sys
+import warnings
 from functools import lru_cache
 from itertools import pairwise
 from types import CodeType, FrameType
@@ -45,6 +46,14 @@ def place() -> str:
     """` (train.py:12)` for error messages, or nothing."""
     loc = user_loc()
     return f" ({loc.file}:{loc.line})" if loc else ""
+
+
+def warn(message: str) -> None:
+    """A warning that points at the user's line."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and _is_own(frame.f_code.co_filename):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, UserWarning, stacklevel=level)
 
 
 @lru_cache(maxsize=1024)

@@ -46,8 +46,11 @@ class Generator:
 
         Raises:
             ValueError: the seed is not in [-2^63, 2^64).
+            RuntimeError: it is no integer.
         """
-        self._set(mt19937.seed_state(seed.__index__()))
+        if not isinstance(seed, (int, np.integer)):
+            raise RuntimeError(f"manual_seed expected a long, but got {type(seed).__name__}")
+        self._set(mt19937.seed_state(int(seed)))
         return self
 
     def seed(self) -> int:
@@ -103,7 +106,7 @@ default_generator = _unforeseen()
 
 def manual_seed(seed: int) -> Generator:
     """Starts the default generator's stream anew; PyTorch draws the same from the same seed."""
-    return default_generator.manual_seed(seed)
+    return default_generator.manual_seed(int(seed))
 
 
 def seed() -> int:

@@ -126,10 +126,16 @@ def copy_(x: Tensor, source: Any) -> Tensor:
 
 def fill_(x: Tensor, value: Any) -> Tensor:
     """Writes one number into every element."""
-    from .create import filled
+    from .create import filled, require_number
 
     if isinstance(value, TensorBase):
+        if value.ndim:
+            raise RuntimeError(
+                "fill_ only supports 0-dimension value tensor but got tensor with "
+                f"{value.ndim} dimensions."
+            )
         return copy_(x, value)
+    require_number("fill_", "value", 1, value)
     return assign(x, filled(shape_of(x), value, x.dtype), checked=False)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import inplace
+from .arguments import explain_methods
 from .context import current
 from .core import TensorBase
 from .functions import activation as N
@@ -57,6 +58,7 @@ def in_place(function: Function) -> Function:
 
     method.__name__ = method.__qualname__ = function.__name__ + "_"
     method.__doc__ = function.__doc__
+    method.__wrapped__ = function  # type: ignore[attr-defined]  # whose signature it has
     return method
 
 
@@ -225,3 +227,6 @@ class Methods(Arithmetic, Logic, Views, Reductions, Indexing, Linalg, InPlace):
     """All of them."""
 
     __slots__ = ()
+
+
+explain_methods(Arithmetic, Logic, Views, Reductions, Indexing, Linalg, InPlace)

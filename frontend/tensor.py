@@ -14,6 +14,7 @@ from ..compiler import dtypes
 from ..compiler.dtypes import DType
 from . import autograd
 from .announce import announce
+from .arguments import as_dtype
 from .context import current
 from .core import (
     Array,
@@ -58,6 +59,24 @@ class Device:
 _CPU = Device()
 
 
+def wanted_dtype(args: tuple[Any, ...], kwargs: dict[str, Any]) -> DType | None:
+    """What the arguments of a `to` ask for, if it is a dtype.
+
+    Raises:
+        TypeError: one is nothing that `to` takes.
+        RuntimeError: one names a device that is not the CPU.
+    """
+    dtype = as_dtype("to", kwargs.get("dtype"))
+    for arg in (*args, kwargs.get("device")):
+        if isinstance(arg, TensorBase):
+            dtype = arg.dtype
+        elif isinstance(arg, (DType, type)):
+            dtype = as_dtype("to", arg)
+        elif arg is not None and not isinstance(arg, bool):
+            Device(arg)
+    return dtype
+
+
 class Tensor(Methods):
     """An n-dimensional array of one dtype, with its gradient.
 
@@ -89,6 +108,8 @@ class Tensor(Methods):
 
     @data.setter
     def data(self, value: Tensor) -> None:
+        if not isinstance(value, TensorBase):
+            raise TypeError(f"Variable data has to be a tensor, but got {type(value).__name__}")
         if (
             value.dtype is not self.dtype
             and self._requires_grad
@@ -173,6 +194,8 @@ class Tensor(Methods):
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        if not isinstance(value, bool):
+            raise RuntimeError("requires_grad must be a bool")
         if value and not self.dtype.is_floating_point:
             raise RuntimeError("only Tensors of floating point dtype can require gradients")
         if not value and self.entry is not None:
@@ -187,6 +210,11 @@ class Tensor(Methods):
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Asks for a gradient, or no more; returns itself."""
+        if not isinstance(requires_grad, bool):
+            raise TypeError(
+                "requires_grad_(): argument 'requires_grad' (position 1) must be bool, not "
+                f"{type(requires_grad).__name__}"
+            )
         self.requires_grad = requires_grad
         return self
 
@@ -317,10 +345,16 @@ class Tensor(Methods):
         return bool(array.item())
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._scalar())
 
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._scalar())
+
+    def _scalar(self) -> Any:
+        """The only element, as Python's conversions ask for it."""
+        if self.numel() != 1:
+            raise ValueError("only one element tensors can be converted to Python scalars")
+        return self.item()
 
     def __index__(self) -> int:
         if self.dtype.is_floating_point:
@@ -347,16 +381,7 @@ class Tensor(Methods):
 
     def to(self, *args: Any, **kwargs: Any) -> Tensor:
         """Itself, or a copy in another dtype: `to(dtype)`, `to("cpu")`, `to(other)`."""
-        dtype = kwargs.get("dtype")
-        for arg in args:
-            if isinstance(arg, DType):
-                dtype = arg
-            elif isinstance(arg, TensorBase):
-                dtype = arg.dtype
-            elif arg is not None and not isinstance(arg, bool):
-                Device(arg)
-        if kwargs.get("device") is not None:
-            Device(kwargs["device"])
+        dtype = wanted_dtype(args, kwargs)
         if dtype is None or dtype is self.dtype:
             return self.clone() if kwargs.get("copy") else self
         return self.cast(dtype)
@@ -391,6 +416,11 @@ class Tensor(Methods):
 
     def type_as(self, other: Tensor) -> Tensor:
         """Itself, or a copy in the dtype of `other`."""
+        if not isinstance(other, TensorBase):
+            raise TypeError(
+                "type_as(): argument 'other' (position 1) must be Tensor, not "
+                f"{type(other).__name__}"
+            )
         return self.to(other.dtype)
 
     # --- printing and copying ---------------------------------------------------------------------

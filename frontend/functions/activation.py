@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from ...compiler import dtypes
@@ -11,6 +10,7 @@ from ...compiler.dtypes import DType
 from ...compiler.primitives import elementwise as E
 from ...compiler.primitives import reduce as R
 from ..core import shape_of
+from ..frames import warn
 from ..inplace import assign
 from ..tape import apply
 from .arithmetic import add, div, minimum, mul, sub
@@ -241,11 +241,9 @@ def _normalised(
     """The operand in the dtype to compute in, and the dimension; PyTorch's guess if left out."""
     require_tensor(name, input)
     if dim is None:
-        warnings.warn(
+        warn(
             f"Implicit dimension choice for {name} has been deprecated. Change the call to include "
-            "dim=X as an argument.",
-            UserWarning,
-            stacklevel=3,
+            "dim=X as an argument."
         )
         dim = 0 if input.ndim in (0, 1, 3) else 1
     axis = wrap_dim(dim, input.ndim)

@@ -100,6 +100,8 @@ def _normal(item: Any) -> Any:
         item = as_tensor(np.asarray(item, np.int64) if len(item) == 0 else item)
     if isinstance(item, TensorBase):
         return _index_tensor(item)  # type: ignore[arg-type]  # a TensorBase is a Tensor
+    if isinstance(item, str):
+        raise TypeError("new(): invalid data type 'str'")
     if isinstance(item, float) or not hasattr(item, "__index__"):
         raise IndexError(
             "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are "

@@ -65,6 +65,17 @@ def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     return tuple(named(select(input, dim, i), "Unbind") for i in range(size))
 
 
+def _tensors(given: Sequence[Tensor]) -> list[Tensor]:
+    parts = list(given)
+    for position, part in enumerate(parts):
+        if not isinstance(part, TensorBase):
+            raise TypeError(
+                f"expected Tensor as element {position} in argument 0, but got "
+                f"{type(part).__name__}"
+            )
+    return parts
+
+
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors one after another along a dimension.
 
@@ -72,15 +83,9 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
         ValueError: there are none.
         RuntimeError: they differ in another dimension.
     """
-    parts = list(tensors)
+    parts = _tensors(tensors)
     if not parts:
         raise ValueError("torch.cat(): expected a non-empty list of Tensors")
-    for position, part in enumerate(parts):
-        if not isinstance(part, TensorBase):
-            raise TypeError(
-                f"expected Tensor as element {position} in argument 0, but got "
-                f"{type(part).__name__}"
-            )
     dtype = result_dtype(*parts)
     kept: list[Any] = [p for p in parts if not _is_nothing(p, parts)] or parts[:1]
     axis = wrap_dim(dim, kept[0].ndim)
@@ -115,7 +120,7 @@ def _require_alike(parts: Sequence[Tensor], axis: int) -> None:
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors of one shape along a new dimension."""
-    parts = list(tensors)
+    parts = _tensors(tensors)
     if not parts:
         raise RuntimeError("stack expects a non-empty TensorList")
     for number, part in enumerate(parts):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...compiler.dtypes import DType
-from ..create import filled, sizes_of, tensor
+from ..create import filled, require_number, sizes_of, tensor
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -21,6 +21,7 @@ def new_full(
     requires_grad: bool = False,
 ) -> Tensor:
     """One number everywhere, in `input`'s dtype unless another is given."""
+    require_number("new_full", "fill_value", 2, fill_value)
     return filled(sizes_of((size,)), fill_value, dtype or input.dtype, requires_grad)
 
 

@@ -121,6 +121,7 @@ def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
             f"where expected condition to be a boolean tensor, but got a tensor with dtype "
             f"{LEGACY_NAMES[condition.dtype.long_name]}"
         )
+    operands("where", input, other, condition)
     if not (isinstance(input, TensorBase) or isinstance(other, TensorBase)):
         input = filled((), input, result_dtype(input, other))
     x, y = operands("where", input, other)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from ..core import shape_of
+from ..frames import warn
 from .activation import logsigmoid
 from .arithmetic import add, clamp, div, mul, sub
 from .checks import check_all
@@ -45,14 +45,12 @@ def _collected(losses: Tensor, reduction: str) -> Tensor:
 
 def _warn_of_broadcast(input: Tensor, target: Tensor) -> None:
     if not same_shape(shape_of(input), shape_of(target)):
-        warnings.warn(
+        warn(
             f"Using a target size ({target.shape}) that is different to the input size "
             f"({input.shape}). "
             "This will likely lead to incorrect results due to broadcasting. Please ensure they "
             "have "
-            "the same size.",
-            UserWarning,
-            stacklevel=3,
+            "the same size."
         )
 
 
@@ -177,13 +175,11 @@ def kl_div(
     batch's size.
     """
     if reduction == "mean":
-        warnings.warn(
+        warn(
             "reduction: 'mean' divides the total loss by both the batch size and the support size."
             "'batchmean' divides only by the batch size, and aligns with the KL div math "
             "definition."
-            "'mean' will be changed to behave the same as 'batchmean' in the next major release.",
-            UserWarning,
-            stacklevel=2,
+            "'mean' will be changed to behave the same as 'batchmean' in the next major release."
         )
     if reduction == "batchmean":
         total = sum(_divergence(input, target, log_target))

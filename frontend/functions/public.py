@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..arguments import explain_all
 from .activation import celu, hardshrink, log_softmax, prelu, relu, selu, softmax, threshold
 from .arithmetic import (
     add,
@@ -375,3 +376,5 @@ __all__ = [
     "vstack",
     "where",
 ]
+
+explain_all(globals(), __all__)

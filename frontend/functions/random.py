@@ -12,6 +12,7 @@ from ...compiler.aval import Dim
 from ...compiler.dtypes import DType
 from ...compiler.primitives import mt19937
 from ...compiler.primitives import random as P
+from ..arguments import explained
 from ..core import TensorBase, from_array, shape_of
 from ..create import require_cpu, sizes_of
 from ..defaults import default_float
@@ -50,6 +51,7 @@ def _made(result: Tensor, requires_grad: bool) -> Tensor:
 # --- new tensors ----------------------------------------------------------------------------------
 
 
+@explained
 def rand(
     *size: Any,
     generator: Generator | None = None,
@@ -65,6 +67,7 @@ def rand(
     return _made(drawn, requires_grad)
 
 
+@explained
 def randn(
     *size: Any,
     generator: Generator | None = None,
@@ -80,16 +83,19 @@ def randn(
     return _made(drawn, requires_grad)
 
 
+@explained
 def rand_like(input: Tensor, dtype: DType | None = None, requires_grad: bool = False) -> Tensor:
     """`rand` of the shape and dtype of `input`."""
     return rand(shape_of(input), dtype=dtype or input.dtype, requires_grad=requires_grad)
 
 
+@explained
 def randn_like(input: Tensor, dtype: DType | None = None, requires_grad: bool = False) -> Tensor:
     """`randn` of the shape and dtype of `input`."""
     return randn(shape_of(input), dtype=dtype or input.dtype, requires_grad=requires_grad)
 
 
+@explained
 def randint(
     *args: Any,
     low: int = 0,
@@ -120,6 +126,7 @@ def randint(
     return _made(drawn if wanted is dtypes.i64 else cast(drawn, wanted), requires_grad)
 
 
+@explained
 def randint_like(input: Tensor, *bounds: int, dtype: DType | None = None) -> Tensor:
     """`randint` of the shape and dtype of `input`."""
     return randint(*bounds, shape_of(input), dtype=dtype or input.dtype)
@@ -127,6 +134,9 @@ def randint_like(input: Tensor, *bounds: int, dtype: DType | None = None) -> Ten
 
 def draw_integers(low: Any, high: Any, shape: Shape, generator: Generator | None) -> Tensor:
     """Integers from [low, high) in int64."""
+    for bound in (low, high):
+        if not hasattr(bound, "__index__"):
+            raise TypeError(f"the bounds must be ints, not {type(bound).__name__}")
     first, last = low.__index__(), high.__index__()
     if first >= last:
         raise RuntimeError(
@@ -135,6 +145,7 @@ def draw_integers(low: Any, high: Any, shape: Shape, generator: Generator | None
     return _source(generator).draw(P.integers, low=first, high=last, shape=shape)
 
 
+@explained
 def randperm(
     n: int,
     *,
@@ -156,6 +167,7 @@ def randperm(
     return from_array(values).to(dtype or dtypes.i64)
 
 
+@explained
 def normal(
     mean: Any,
     std: Any = 1.0,
@@ -165,6 +177,7 @@ def normal(
 ) -> Tensor:
     """Normal numbers: of one mean and deviation in a given size, or of a tensor of either each."""
     if size is not None:
+        _require_deviation(std)
         shape, numbers = sizes_of((tuple(size),)), {"mean": float(mean), "std": float(std)}
         return _source(generator).draw(
             P.normal_scaled, dtype=default_float(), shape=shape, **numbers
@@ -173,6 +186,11 @@ def normal(
     shape = (given[0] * given[1] if len(given) > 1 else given[0]).shape  # type: ignore[operator]  # tensors multiply
     standard = randn(shape, generator=generator, dtype=given[0].dtype)
     return add(mul(standard, std), mean)
+
+
+def _require_deviation(std: float) -> None:
+    if std < 0:
+        raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
 
 
 def draw_bernoulli(p: float, shape: Shape, generator: Generator | None = None) -> Tensor:
@@ -288,8 +306,7 @@ def normal_(
 ) -> Tensor:
     """Fills `x` with normal numbers."""
     _require_float("normal_kernel_cpu", x.dtype)
-    if std < 0:
-        raise RuntimeError(f"normal expects std >= 0.0, but found std {std:g}")
+    _require_deviation(std)
     sampler, numbers = P.normal, {}
     if (mean, std) != (0, 1):
         sampler, numbers = P.normal_scaled, {"mean": float(mean), "std": float(std)}

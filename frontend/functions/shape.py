@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...compiler.aval import Dim, SymDim, size_of
 from ...compiler.primitives import movement as M
+from ..arguments import MissingArgumentError
 from ..core import shape_of
 from ..symint import asked
 from ..tape import apply, apply_view
@@ -86,6 +87,8 @@ def infer_shape(x: Tensor, shape: Sequence[Any]) -> Shape:
 
 def reshape(input: Tensor, *shape: Any) -> Tensor:
     """The same elements in another shape: a view where memory allows, else a copy."""
+    if not shape:
+        raise MissingArgumentError('missing 1 required positional arguments: "shape"')
     result = apply_view(M.reshape, input, shape=infer_shape(input, shape))
     shared = result.storage is input.storage or 0 in shape_of(input)
     return named(result, "View" if shared else "UnsafeView")
@@ -292,6 +295,10 @@ def repeat(input: Tensor, *repeats: Any) -> Tensor:
     """The tensor tiled along each dimension (a copy)."""
     counts = repeats[0] if len(repeats) == 1 and isinstance(repeats[0], (tuple, list)) else repeats
     own = shape_of(input)
+    if any(isinstance(count, int) and count < 0 for count in counts):
+        raise RuntimeError(
+            f"Trying to create tensor with negative dimension: repeats {list(counts)}"
+        )
     if len(counts) < len(own):
         raise RuntimeError(
             "Number of dimensions of repeat dims can not be smaller than number of dimensions of "

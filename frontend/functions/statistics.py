@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from ...compiler.primitives import elementwise as E
 from ...compiler.primitives import reduce as R
 from ..context import current
 from ..core import shape_of
+from ..frames import warn
 from ..tape import apply
 from .arithmetic import div, mul, sub
 from .elementwise import sqrt
@@ -58,11 +58,9 @@ def _freedom(x: Tensor, dims: Dims, correction: float) -> Any:
 def _warn_of_freedom(name: str, x: Tensor, dims: Dims, correction: float) -> None:
     count = size_of(shape_of(x)[d] for d in dims)
     if not isinstance(count, SymDim) and count <= correction:
-        warnings.warn(
+        warn(
             f"{name}(): degrees of freedom is <= 0. Correction should be strictly less than the "
-            "reduction factor (input numel divided by output numel).",
-            UserWarning,
-            stacklevel=4,
+            "reduction factor (input numel divided by output numel)."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..arguments import explain_all
 from ..functions.activation import (
     celu,
     elu,
@@ -120,3 +121,6 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     """
     product = einsum("...i,kij,...j->...k", input1, weight, input2)
     return product if bias is None else product + bias
+
+
+explain_all(globals(), __all__)

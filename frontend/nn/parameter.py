@@ -22,7 +22,8 @@ class Parameter(Tensor):
         requires_grad: whether `backward()` computes its gradient (also inside `no_grad`).
 
     Raises:
-        RuntimeError: `data` is not floating, yet `requires_grad` is set.
+        TypeError: `data` is no tensor.
+        RuntimeError: it is not floating, yet `requires_grad` is set.
     """
 
     _is_parameter = True
@@ -53,6 +54,8 @@ class Buffer(Tensor):
 
 def _sharing(cls: type[T], data: Tensor) -> T:
     """A leaf of the given class on the memory of `data`."""
+    if not isinstance(data, Tensor):
+        raise TypeError(f"{cls.__name__} data has to be a tensor, but got {type(data).__name__}")
     made: Any = make_tensor(data.storage, data.array, data.traced_aval, data.steps)
     made.__class__ = cls
     return cast("T", made)

@@ -10,7 +10,7 @@ from ...compiler.dtypes import DType
 from ..autograd import no_grad
 from ..context import current
 from ..core import structure_changed
-from ..tensor import Device, Tensor
+from ..tensor import Tensor, wanted_dtype
 from .parameter import Parameter
 from .registration import Registry
 
@@ -161,14 +161,7 @@ class Traversal(Registry):
         Raises:
             TypeError: the dtype is not floating.
         """
-        dtype = kwargs.get("dtype")
-        for arg in (*args, kwargs.get("device")):
-            if isinstance(arg, DType):
-                dtype = arg
-            elif isinstance(arg, Tensor):
-                dtype = arg.dtype
-            elif arg is not None and not isinstance(arg, bool):
-                Device(arg)
+        dtype = wanted_dtype(args, kwargs)
         if dtype is not None and not dtype.is_floating_point:
             raise TypeError(
                 "nn.Module.to only accepts floating point or complex dtypes, but got desired "
