@@ -25,6 +25,7 @@ from .functions import norms, random
 from .functions import products as P
 from .functions import reduce as R
 from .functions import shape as S
+from .functions import shifts as H
 from .functions import statistics as T
 from .functions.operands import OPERANDS
 from .inplace import assign
@@ -125,6 +126,7 @@ class Logic(TensorBase):
     logical_or, logical_xor = B.logical_or, B.logical_xor
     bitwise_and, bitwise_or = B.bitwise_and, B.bitwise_or
     bitwise_xor, bitwise_not = B.bitwise_xor, B.bitwise_not
+    bitwise_left_shift, bitwise_right_shift = H.bitwise_left_shift, H.bitwise_right_shift
     isnan, isinf, isfinite = B.isnan, B.isinf, B.isfinite
     isclose, allclose, equal = B.isclose, B.allclose, B.equal
 
@@ -134,6 +136,8 @@ class Logic(TensorBase):
     __and__, __rand__ = _operator(B.bitwise_and), _reflected(B.bitwise_and)
     __or__, __ror__ = _operator(B.bitwise_or), _reflected(B.bitwise_or)
     __xor__, __rxor__ = _operator(B.bitwise_xor), _reflected(B.bitwise_xor)
+    __lshift__, __rlshift__ = _operator(H.bitwise_left_shift), _reflected(H.bitwise_left_shift)
+    __rshift__, __rrshift__ = _operator(H.bitwise_right_shift), _reflected(H.bitwise_right_shift)
     __invert__ = B.bitwise_not
 
     def where(self, condition: Any, other: Any) -> Any:
@@ -215,12 +219,23 @@ class InPlace(TensorBase):
     )
     scatter_, scatter_add_, index_add_ = in_place_all(G.scatter, G.scatter_add, G.index_add)
     index_put_, tril_, triu_, addmm_ = in_place_all(I.index_put, D.tril, D.triu, P.addmm)
+    bitwise_and_, bitwise_or_, bitwise_xor_ = in_place_all(
+        B.bitwise_and, B.bitwise_or, B.bitwise_xor
+    )
+    bitwise_left_shift_, bitwise_right_shift_ = in_place_all(
+        H.bitwise_left_shift, H.bitwise_right_shift
+    )
+    logical_xor_, bitwise_not_ = in_place_all(B.logical_xor, B.bitwise_not)
     uniform_, normal_, bernoulli_ = random.uniform_, random.normal_, random.bernoulli_
     exponential_, random_ = random.exponential_, random.random_
     bernoulli = random.bernoulli
     multinomial = random.multinomial
     __iadd__, __isub__, __imul__, __itruediv__ = map(_operator, (add_, sub_, mul_, div_))
     __ipow__, __ifloordiv__ = _operator(pow_), _operator(floor_divide_)
+    __imod__, __iand__, __ior__ = map(_operator, (remainder_, bitwise_and_, bitwise_or_))
+    __ixor__, __ilshift__, __irshift__ = map(
+        _operator, (bitwise_xor_, bitwise_left_shift_, bitwise_right_shift_)
+    )
 
 
 class Methods(Arithmetic, Logic, Views, Reductions, Indexing, Linalg, InPlace):

@@ -372,6 +372,12 @@ class Tensor(Methods):
             raise TypeError("iteration over a 0-d tensor")
         return iter(self.unbind(0))
 
+    def __reversed__(self) -> Tensor:
+        return self.flip(0) if self.ndim else self
+
+    def __complex__(self) -> complex:
+        return complex(self._scalar())
+
     def __contains__(self, element: Any) -> bool:
         return bool((self == element).any())
 

@@ -58,7 +58,7 @@ def read_sections() -> dict[str, list[str]]:
 
 
 SECTIONS = read_sections()
-FUNCTIONS = ("reductions", "indexing", "linalg", "neural", "arithmetic", "shapes")
+FUNCTIONS = ("reductions", "indexing", "linalg", "neural", "arithmetic", "shapes", "bits")
 CASES = [case for section in FUNCTIONS for case in SECTIONS[section]]
 
 

@@ -150,6 +150,7 @@ from .shape import (
     unflatten,
     unsqueeze,
 )
+from .shifts import bitwise_left_shift, bitwise_right_shift
 from .statistics import std, std_mean, var, var_mean
 
 # PyTorch's second names.
@@ -198,8 +199,10 @@ __all__ = [
     "bernoulli",
     "binary_cross_entropy_with_logits",
     "bitwise_and",
+    "bitwise_left_shift",
     "bitwise_not",
     "bitwise_or",
+    "bitwise_right_shift",
     "bitwise_xor",
     "bmm",
     "broadcast_tensors",
