@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from ..compiler import dtypes
 from ..compiler.autodiff.vjp import backward_graph, mark_grad
 from ..compiler.aval import size_of
 from ..compiler.evaluate import interpret
@@ -21,6 +22,7 @@ from ..compiler.ir import Graph, Loc, Node, Value
 from ..compiler.quiet import quiet
 from .context import Mode, current, set_mode
 from .core import Array, Storage, TensorBase, from_array, shape_of
+from .functions.dtype_names import LEGACY_NAMES
 from .tape import apply_all
 from .tape_reading import (
     Slot,
@@ -124,11 +126,11 @@ def _require_unwritten(tape: Tape, plan: Plan) -> None:
 
 
 def _overwritten(payload: Any, storage: Storage, version: int) -> RuntimeError:
-    shape = list(payload.shape)
+    name = LEGACY_NAMES[dtypes.from_numpy(payload.dtype).long_name]
     return RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace "
-        f"operation: [tensor {shape}] is at version {storage.writes()}; expected version {version} "
-        "instead. Clone it before the write, or write to a new tensor."
+        f"operation: [torch.{name}Tensor {list(payload.shape)}] is at version {storage.writes()}; "
+        f"expected version {version} instead. Clone it before the write, or write to a new tensor."
     )
 
 

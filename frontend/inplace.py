@@ -8,10 +8,14 @@ import numpy as np
 
 from ..compiler import dtypes
 from ..compiler.dtypes import DType
+from ..compiler.primitives import elementwise as E
 from .context import current
 from .core import TensorBase, shape_of
+from .create import as_tensor, filled, require_number, zeros_like
 from .frames import place
+from .functions.conversion import clone
 from .functions.dtype_names import LEGACY_NAMES
+from .functions.labels import named
 from .functions.promotion import broadcast_to, converted
 from .functions.sizes import same_size, stretches
 from .tape import apply
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
 _RANK = {"bool": 0, "uint": 1, "int": 1, "float": 2}
 
 
-def assign(x: Tensor, value: Tensor, checked: bool = True) -> Tensor:
+def assign(x: Tensor, value: Tensor, checked: bool = True, label: str | None = None) -> Tensor:
     """Writes `value` into the memory that `x` views; returns `x`.
 
     Args:
@@ -31,6 +35,7 @@ def assign(x: Tensor, value: Tensor, checked: bool = True) -> Tensor:
         value: broadcast to the shape of `x`, and converted to its dtype.
         checked: refuse a value whose kind of dtype ranks above `x`'s, as arithmetic does (`copy_`
             converts instead).
+        label: what the history calls the write, if not what computed the value.
 
     Raises:
         RuntimeError: the value does not fit `x`'s dtype or shape, or `x` is a leaf that needs a
@@ -45,9 +50,14 @@ def assign(x: Tensor, value: Tensor, checked: bool = True) -> Tensor:
     taped = mode.grad and (x._requires_grad or fitted._requires_grad)
     if taped:
         _require_not_leaf(x)
+    elif mode.grad and x.base is not None and x.base._requires_grad and mode.trace is None:
+        raise RuntimeError(
+            "A view was created in no_grad mode and is being modified inplace with grad mode "
+            "enabled. Move both the view and the write inside the no_grad block, or both outside."
+        )
     _write(x, fitted)
     if taped:
-        _adopt(x, fitted)
+        _adopt(x, fitted, label)
     return x
 
 
@@ -69,14 +79,21 @@ def _write(x: Tensor, value: Tensor) -> None:
     x.storage.version += 1
 
 
-def _adopt(x: Tensor, value: Tensor) -> None:
-    """Makes the written value's history the tensor's, through the base if it is a view."""
+def _adopt(x: Tensor, value: Tensor, label: str | None) -> None:
+    """Makes the written value's history the tensor's, through the base if it is a view.
+
+    A value without history leaves the tensor its own, past which no gradient comes.
+    """
     base = x.base
-    if base is None:
-        target, source = x, value
-    else:
+    target, source = x, value
+    if base is not None:
         target = base
         source = write_through(base, x.steps[len(base.steps) :], value, apply)
+    if not source._requires_grad:
+        source = apply(E.select, zeros_like(source, dtypes.boolean), target, source)
+    label = label if base is None else "CopySlices"
+    if label is not None:
+        named(source, label)
     target._changing()
     target.entry, target.index = source.entry, source.index
     target._requires_grad = source._requires_grad
@@ -119,26 +136,28 @@ def _require_not_leaf(x: Tensor) -> None:
 
 def copy_(x: Tensor, source: Any) -> Tensor:
     """Writes `source`, converted and broadcast, into `x`."""
-    from .create import as_tensor
+    return _copied(x, as_tensor(source), "CopyBackwards")
 
-    return assign(x, as_tensor(source), checked=False)
+
+def _copied(x: Tensor, source: Tensor, label: str) -> Tensor:
+    if current().grad and source._requires_grad:
+        source = clone(source)  # a step of its own in the history
+    return assign(x, source, checked=False, label=label)
 
 
 def fill_(x: Tensor, value: Any) -> Tensor:
     """Writes one number into every element."""
-    from .create import filled, require_number
-
-    if isinstance(value, TensorBase):
-        if value.ndim:
-            raise RuntimeError(
-                "fill_ only supports 0-dimension value tensor but got tensor with "
-                f"{value.ndim} dimensions."
-            )
-        return copy_(x, value)
-    require_number("fill_", "value", 1, value)
-    return assign(x, filled(shape_of(x), value, x.dtype), checked=False)
+    if not isinstance(value, TensorBase):
+        require_number("fill_", "value", 1, value)
+        return assign(x, filled(shape_of(x), value, x.dtype), checked=False, label="FillBackward2")
+    if value.ndim:
+        raise RuntimeError(
+            f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} "
+            "dimensions."
+        )
+    return _copied(x, value, "FillBackward3")  # type: ignore[arg-type]  # a TensorBase is a Tensor
 
 
 def zero_(x: Tensor) -> Tensor:
     """Writes zero into every element."""
-    return fill_(x, False if x.dtype is dtypes.boolean else 0)
+    return assign(x, filled(shape_of(x), 0, x.dtype), checked=False, label="Zero")

@@ -311,6 +311,8 @@ def _forward(graph: Graph, trace: Trace, results: Sequence[Any]) -> Graph:
 
 def state_names(function: Callable[..., Any], modules: Sequence[Any]) -> dict[Storage, str]:
     """Readable names of state: parameters by their path in a module, others by their variable."""
+    from .optim.watched import Seen
+
     known: dict[Storage, str] = {}
     for module in modules:
         members: tuple[Any, Any] = (
@@ -330,6 +332,9 @@ def state_names(function: Callable[..., Any], modules: Sequence[Any]) -> dict[St
         for name, value in found:
             if isinstance(value, TensorBase):
                 known.setdefault(value.storage, name)
+    for module in modules:
+        if isinstance(module, Seen):
+            known.update(module.named_state(known))
     return known
 
 

@@ -203,6 +203,8 @@ def renew_view(tensor: Tensor) -> None:
         fresh = apply(primitive, fresh, **params)
     tensor._changing()
     tensor.entry, tensor.index = fresh.entry, fresh.index
+    if fresh.entry is not None:
+        fresh.entry.label = "AsStrided"
     tensor._requires_grad, tensor.history = fresh._requires_grad, base.history
 
 

@@ -94,12 +94,12 @@ class Tensor(Methods):
     @property
     def is_leaf(self) -> bool:
         """Whether no taped operation computed it."""
-        return self.entry is None
+        return not self.requires_grad or self.entry is None
 
     @property
     def grad_fn(self) -> GradFn | None:
         """The operation that computed it, for people."""
-        return None if self.entry is None else GradFn(self.entry)
+        return GradFn(self.entry) if self.requires_grad and self.entry is not None else None
 
     @property
     def data(self) -> Tensor:
@@ -269,6 +269,11 @@ class Tensor(Methods):
         """Adds the gradient of this tensor to the `.grad` of every leaf that it depends on."""
         autograd.backward(self, gradient, retain_graph, create_graph)
 
+    @property
+    def _version(self) -> int:
+        """Number of writes in place to its memory."""
+        return self.storage.writes()
+
     def detach(self) -> Tensor:
         """The same memory without history."""
         made = make_tensor(self.storage, self.array, self.traced_aval, self.steps)
@@ -437,8 +442,8 @@ class Tensor(Methods):
         return format_tensor(
             self.array,
             dtype=self.dtype,
-            requires_grad=self._requires_grad,
-            grad_fn=None if self.entry is None else str(GradFn(self.entry).name()),
+            requires_grad=self.requires_grad,
+            grad_fn=None if self.entry is None else GradFn(self.entry).label,
             is_parameter=self._is_parameter,
             default_float=default_float(),
         )
@@ -477,6 +482,9 @@ def _rebuild(cls: type[Tensor], array: Array, requires_grad: bool) -> Tensor:
     return made
 
 
+_OWN_NAMES = ("CopySlices", "CopyBackwards")
+
+
 class GradFn:
     """The operation behind a tensor, as `grad_fn` shows it."""
 
@@ -485,8 +493,14 @@ class GradFn:
 
     def name(self) -> str:
         """PyTorch's name of the backward function, such as `AddBackward0`."""
+        label = self.label
+        return f"torch::autograd::{label}" if label in _OWN_NAMES else label
+
+    @property
+    def label(self) -> str:
+        """The name as a printed tensor has it."""
         label = self._entry.label or self._entry.primitive.name.title().replace("_", "")
-        return label if "Backward" in label else f"{label}Backward0"
+        return label if "Backward" in label or label in _OWN_NAMES else f"{label}Backward0"
 
     def __repr__(self) -> str:
-        return f"<{self.name()} object>"
+        return f"<{self.label} object>"

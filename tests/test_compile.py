@@ -501,6 +501,21 @@ def test_gradients_of_arguments() -> None:
     assert x.grad.tolist() == [4.0, 4.0]
 
 
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("adam", ["m0_bias_exp_avg", "m0_bias_exp_avg_sq", "m0_bias_step"]),
+        ("dampening", ["m0_bias_fresh", "m0_bias_momentum_buffer"]),
+    ],
+)
+def test_the_state_of_an_optimizer_is_named_after_its_tensor(name: str, wanted: list[str]) -> None:
+    trainer = Trainer(OPTIMIZERS[name])
+    graph = taut.compile(trainer.step).graph_for(*data()).graph
+    names = [graph.names.get(value, "") for value in graph.inputs]
+    assert all(names)
+    assert sorted(n for n in names if n.startswith("m0_bias_")) == wanted
+
+
 def test_a_literal_may_be_a_result_and_an_operand() -> None:
     net = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
     optimizer = optim.SGD(net.parameters(), lr=0.1)

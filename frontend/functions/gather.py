@@ -142,14 +142,14 @@ def _scattered(
     if isinstance(src, TensorBase):
         if src.dtype is not input.dtype:
             raise RuntimeError(f"{name}(): Expected self.dtype to be equal to src.dtype")
-        values = _leading(name, _lifted(src), shape_of(lines))  # type: ignore[arg-type]  # a TensorBase is a Tensor
+        values = _leading(_lifted(src), shape_of(lines))  # type: ignore[arg-type]  # a TensorBase is a Tensor
     else:
         values = filled(shape_of(lines), src, input.dtype)
     written = apply(primitive, _flat(x), _flat(position), _flat(values))
     return named(reshape(written, shape_of(input)), label)
 
 
-def _leading(name: str, src: Tensor, shape: tuple[Dim, ...]) -> Tensor:
+def _leading(src: Tensor, shape: tuple[Dim, ...]) -> Tensor:
     """The part of `src` that an index of `shape` reads."""
     own = src.shape
     if shape_of(src) == shape:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ..tensor import Tensor
 
 Shape = tuple[Dim, ...]
-_NUMBER = (bool, int, float)
 
 
 def result_dtype(*operands: Operand) -> DType:

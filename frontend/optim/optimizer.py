@@ -72,7 +72,7 @@ class Optimizer:
         self._step_post_hooks = Hooks()
         self._fresh: dict[Any, Any] = Watched()
         self._opt_called = False
-        self._seen = Seen(self._groups_now), Seen(self._state_now)
+        self._seen = Seen(self._groups_now), Seen(self._state_now, self._remembered)
 
     # --- what is trained ----------------------------------------------------------------------
 
@@ -148,6 +148,11 @@ class Optimizer:
     def _state_now(self) -> dict[str, Any]:
         """What is remembered of each tensor, by its position in the state."""
         return {str(n): values for n, values in enumerate(self.state.values())}
+
+    def _remembered(self) -> dict[Any, dict[str, Any]]:
+        """What is remembered of each tensor, by name."""
+        fresh = {tensor: {"fresh": value} for tensor, value in self._fresh.items()}
+        return {t: {**values, **fresh.get(t, {})} for t, values in self.state.items()}
 
     def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
         """Calls `hook(optimizer, args, kwargs)` before each step; it may return another pair."""

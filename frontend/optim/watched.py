@@ -78,10 +78,24 @@ class WatchedList(list[V]):
 class Seen:
     """Remembered by a trace like a module: its attributes are what `describe()` gives now."""
 
-    __slots__ = ("describe",)
+    __slots__ = ("_remembered", "describe")
 
-    def __init__(self, describe: Callable[[], dict[str, Any]]) -> None:
-        self.describe = describe
+    def __init__(
+        self,
+        describe: Callable[[], dict[str, Any]],
+        remembered: Callable[[], dict[Any, Any]] = dict,
+    ) -> None:
+        self.describe, self._remembered = describe, remembered
+
+    def named_state(self, names: dict[Any, str]) -> dict[Any, str]:
+        """Names of what is remembered of tensors, by storage, after the tensors' own names."""
+        return {
+            value.storage: f"{names[tensor.storage]}_{key}"
+            for tensor, values in self._remembered().items()
+            if isinstance(tensor, TensorBase) and tensor.storage in names
+            for key, value in values.items()
+            if isinstance(value, TensorBase)
+        }
 
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override]  # computed, not stored
