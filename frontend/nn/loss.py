@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..tensor import Tensor
 from . import functional as F
 from .module import Module
@@ -29,18 +31,25 @@ def _reduction(size_average: bool | None, reduce: bool | None, reduction: str) -
 
 
 class _Loss(Module):
-    """A loss of an input and a target.
+    """A loss of an input and a target: a function, and the module's attributes that it is given.
 
     Args:
         size_average, reduce: PyTorch's old spelling of `reduction`.
         reduction: "mean", "sum" or "none".
     """
 
+    _function: Callable[..., Tensor]
+    _options: tuple[str, ...] = ("reduction",)
+
     def __init__(
         self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
     ) -> None:
         super().__init__()
         self.reduction = _reduction(size_average, reduce, reduction)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        options = {name: getattr(self, name) for name in self._options}
+        return type(self)._function(input, target, **options)
 
 
 class _WeightedLoss(_Loss):
@@ -60,15 +69,13 @@ class _WeightedLoss(_Loss):
 class L1Loss(_Loss):
     """|input - target|."""
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.l1_loss(input, target, reduction=self.reduction)
+    _function = staticmethod(F.l1_loss)
 
 
 class MSELoss(_Loss):
     """(input - target)^2."""
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.mse_loss(input, target, reduction=self.reduction)
+    _function = staticmethod(F.mse_loss)
 
 
 class SmoothL1Loss(_Loss):
@@ -80,6 +87,9 @@ class SmoothL1Loss(_Loss):
         beta: where the square ends.
     """
 
+    _function = staticmethod(F.smooth_l1_loss)
+    _options = ("reduction", "beta")
+
     def __init__(
         self,
         size_average: bool | None = None,
@@ -90,19 +100,16 @@ class SmoothL1Loss(_Loss):
         super().__init__(size_average, reduce, reduction)
         self.beta = beta
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.smooth_l1_loss(input, target, reduction=self.reduction, beta=self.beta)
-
 
 class HuberLoss(_Loss):
     """d^2 / 2 where d = |input - target| is at most delta, elsewhere delta * (d - delta / 2)."""
 
+    _function = staticmethod(F.huber_loss)
+    _options = ("reduction", "delta")
+
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction=reduction)
         self.delta = delta
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.huber_loss(input, target, reduction=self.reduction, delta=self.delta)
 
 
 class KLDivLoss(_Loss):
@@ -114,6 +121,9 @@ class KLDivLoss(_Loss):
         log_target: whether the target is a logarithm.
     """
 
+    _function = staticmethod(F.kl_div)
+    _options = ("reduction", "log_target")
+
     def __init__(
         self,
         size_average: bool | None = None,
@@ -124,15 +134,12 @@ class KLDivLoss(_Loss):
         super().__init__(size_average, reduce, reduction)
         self.log_target = log_target
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.kl_div(input, target, reduction=self.reduction, log_target=self.log_target)
-
 
 class BCELoss(_WeightedLoss):
     """-(y log p + (1 - y) log(1 - p)), p being the input and y the target."""
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.binary_cross_entropy(input, target, weight=self.weight, reduction=self.reduction)
+    _function = staticmethod(F.binary_cross_entropy)
+    _options = ("reduction", "weight")
 
 
 class BCEWithLogitsLoss(_WeightedLoss):
@@ -145,6 +152,9 @@ class BCEWithLogitsLoss(_WeightedLoss):
         pos_weight: multiplies the part of positive targets.
     """
 
+    _function = staticmethod(F.binary_cross_entropy_with_logits)
+    _options = ("reduction", "weight", "pos_weight")
+
     def __init__(
         self,
         weight: Tensor | None = None,
@@ -155,11 +165,6 @@ class BCEWithLogitsLoss(_WeightedLoss):
     ) -> None:
         super().__init__(weight, size_average, reduce, reduction)
         self.register_buffer("pos_weight", pos_weight)
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(
-            input, target, self.weight, pos_weight=self.pos_weight, reduction=self.reduction
-        )
 
 
 class NLLLoss(_WeightedLoss):
@@ -172,6 +177,9 @@ class NLLLoss(_WeightedLoss):
         reduction: "mean" (weighted), "sum" or "none".
     """
 
+    _function = staticmethod(F.nll_loss)
+    _options = ("reduction", "weight", "ignore_index")
+
     def __init__(
         self,
         weight: Tensor | None = None,
@@ -182,15 +190,6 @@ class NLLLoss(_WeightedLoss):
     ) -> None:
         super().__init__(weight, size_average, reduce, reduction)
         self.ignore_index = ignore_index
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.nll_loss(
-            input,
-            target,
-            weight=self.weight,
-            ignore_index=self.ignore_index,
-            reduction=self.reduction,
-        )
 
 
 class CrossEntropyLoss(_WeightedLoss):
@@ -204,6 +203,9 @@ class CrossEntropyLoss(_WeightedLoss):
         label_smoothing: share of each target that is spread over all classes.
     """
 
+    _function = staticmethod(F.cross_entropy)
+    _options = ("reduction", "weight", "ignore_index", "label_smoothing")
+
     def __init__(
         self,
         weight: Tensor | None = None,
@@ -215,13 +217,3 @@ class CrossEntropyLoss(_WeightedLoss):
     ) -> None:
         super().__init__(weight, size_average, reduce, reduction)
         self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(
-            input,
-            target,
-            weight=self.weight,
-            ignore_index=self.ignore_index,
-            reduction=self.reduction,
-            label_smoothing=self.label_smoothing,
-        )
