@@ -32,6 +32,7 @@ from .found_state import (
 )
 from .memory import GradMemory, OutputMemory
 from .record import Fresh, Recording
+from .strided import StridedState
 from .trace import Argument, GradOf, Hyperparameter
 from .tree import LEAF, unflatten
 
@@ -107,6 +108,9 @@ class Specialisation:
         ]
         self._state = [(w, b) for w, b, _ in bound if is_state(b)]
         self._found = FoundState(self.recording)
+        self._strided = StridedState()
+        donated = {d for d in graph.donations if d is not None}
+        self._written_state = {b for i, b in enumerate(self.recording.bindings) if i in donated}
         scalars = [(w, b) for w, b, _ in bound if isinstance(b, Hyperparameter)]
         self._scalar_words = [word for word, _ in scalars]
         self._scalars = np.zeros(len(scalars) + len(self._arguments), np.float64)
@@ -139,9 +143,13 @@ class Specialisation:
 
     def _enter_state(self, frame: Frame) -> None:
         """Enters the addresses of state and scalars."""
+        self._strided.clear()
         for word, binding in self._state:
             storage = storage_of(binding)
-            frame.words[word] = storage.address
+            array: Any = storage.array
+            in_order = array.flags.c_contiguous
+            written = binding in self._written_state
+            frame.words[word] = storage.address if in_order else self._strided.add(array, written)
             if self.counter not in storage.programs:
                 storage.programs = (*storage.programs, self.counter)
         for number, word in enumerate(self._scalar_words):
@@ -233,6 +241,8 @@ class Specialisation:
 
     def _announce_changes(self, leaves: Sequence[Any], grads: dict[int, Any] | None) -> None:
         """What a call changes besides memory: versions of arguments, and `.grad`s."""
+        if self._strided:
+            self._strided.store()
         for position in self._written_positions:
             leaves[position].storage.version += 1
         if grads is not None:
@@ -256,6 +266,8 @@ class Specialisation:
                 copies = self._enter_tensor(bound, number, word, leaf), copies
         for word, position in self._argument_grads:
             frame.words[word] = _grad_address(leaves[position])
+        if self._strided:
+            self._strided.load()
         self._read_scalars()
         return copies
 

@@ -97,7 +97,7 @@ class Trace:
         self.grads: dict[Tensor, Tensor | None] = {}
         self.found_grads: dict[Tensor, Tensor] = {}
         self.grad_storages: dict[Storage, Tensor | int] = {}
-        self.absent_grads: list[Tensor] = []
+        self.absent_grads: dict[Tensor, None] = {}
         self.proxies: dict[Storage, int] = {}
         self.checks: list[Check] = []
         self.names: dict[Value, str] = {}
@@ -215,7 +215,7 @@ class Trace:
             return self.grads[tensor]
         grad: Tensor | None = tensor._grad
         if grad is None:
-            self.absent_grads.append(tensor)
+            self.absent_grads[tensor] = None
         elif tensor.storage in self.proxies:
             grad = self._argument_grad(self.proxies[tensor.storage])
         else:

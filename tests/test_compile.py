@@ -516,6 +516,57 @@ def test_the_state_of_an_optimizer_is_named_after_its_tensor(name: str, wanted: 
     assert sorted(n for n in names if n.startswith("m0_bias_")) == wanted
 
 
+def test_a_gradient_may_be_forgotten_where_several_are_found() -> None:
+    w, b = taut.ones(2, requires_grad=True), taut.zeros(2, requires_grad=True)
+
+    @taut.compile
+    def step(rate: float) -> Any:
+        loss = (w * 3 + b).sum()
+        loss.backward()
+        with taut.no_grad():
+            assert w.grad is not None
+            assert b.grad is not None
+            w.sub_(rate * w.grad)
+            b.sub_(rate * b.grad)
+        w.grad = None
+        b.grad = None
+        return loss
+
+    for rate in (0.5, 0.25):
+        step(rate)
+    assert (w.tolist(), b.tolist()) == ([-1.25, -1.25], [-0.75, -0.75])
+    assert (w.grad, b.grad) == (None, None)
+
+
+@pytest.mark.parametrize("backward", [False, True], ids=["plain", "differentiable"])
+def test_state_whose_memory_is_not_in_order(backward: bool) -> None:
+    numbers = np.arange(12, dtype=np.float32)
+    turned = taut.arange(6.0).reshape(2, 3).t().clone()
+    fortran = taut.from_numpy(np.asfortranarray(numbers.reshape(3, 4)[:, :2]))
+    spread = taut.from_numpy(numbers[::2].reshape(3, 2))
+    assert not any(t.is_contiguous() for t in (turned, fortran))
+    w = nn.Parameter(turned.clone(), requires_grad=backward)
+
+    def step(x: Any) -> Any:
+        fortran.add_(x)
+        spread.mul_(2)
+        return turned * x + fortran + spread * w
+
+    x = taut.ones(3, 2)
+    want, kept = step(x).tolist(), (fortran.tolist(), spread.tolist())
+    fortran.sub_(x)
+    spread.div_(2)
+    compiled = taut.compile(step)
+    assert compiled(x).tolist() == want
+    assert (fortran.tolist(), spread.tolist()) == kept
+    again = compiled(x)
+    assert again.requires_grad is backward
+    assert fortran.tolist() == (taut.tensor(kept[0]) + 1).tolist()
+    if backward:
+        again.sum().backward()
+        assert repr(w.grad) == repr(spread)
+
+
 def test_a_literal_may_be_a_result_and_an_operand() -> None:
     net = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
     optimizer = optim.SGD(net.parameters(), lr=0.1)
