@@ -21,6 +21,7 @@ from .autograd import grad_mode
 from .core import CallCounter, TensorBase, from_array
 from .errors import check_error
 from .found_state import FoundState, Overlaps, found, seen, sizes_at, target_of
+from .functions.labels import named
 from .inplace import assign
 from .record import Fresh, Recording
 from .specialisation import MISS
@@ -84,6 +85,7 @@ class DifferentiableForward:
         outputs = apply_all(self._program, read, {})
         for number in set(range(len(outputs))) - self._differentiable:
             outputs[number].detach_()
+        named(outputs[min(self._differentiable)], "CompiledFunctionBackward")
         self.counter.count += 1
         self._write_state(operands, outputs)
         for update in self.recording.grads:

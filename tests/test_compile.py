@@ -622,3 +622,9 @@ def test_results_without_a_gradient_need_none() -> None:
     double, plain = taut.compile(lambda x: (x * w, x + 1))(taut.ones(2))
     assert double.requires_grad
     assert not plain.requires_grad
+
+
+def test_what_a_differentiable_result_prints_as() -> None:
+    w = nn.Parameter(taut.ones(2))
+    result = taut.compile(lambda x: w * x)(taut.ones(2))
+    assert repr(result) == "tensor([1., 1.], grad_fn=<CompiledFunctionBackward>)"

@@ -569,3 +569,9 @@ def test_a_module_may_be_made_while_tracing_but_no_other_changed() -> None:
             function(taut.ones(2))
     assert outside.note == "plain"
     assert outside.shift.tolist() == [0.0, 0.0]
+
+
+def test_a_state_dictionary_prints_as_an_ordered_one() -> None:
+    module = nn.Module()
+    module.register_buffer("count", taut.tensor(2))
+    assert repr(module.state_dict()) == "OrderedDict([('count', tensor(2))])"

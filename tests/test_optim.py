@@ -561,3 +561,13 @@ def test_a_users_optimizer() -> None:
     assert parameter.tolist() == [0.75, 1.25]
     assert seen == [1]
     assert optimizer.state_dict()["state"] == {0: {"count": 1}}
+
+
+def test_groups_print_apart() -> None:
+    torch = pytest.importorskip("torch")
+    shown = []
+    for library in (taut, torch):
+        tensors = [library.ones(1, requires_grad=True) for _ in range(2)]
+        groups = [{"params": tensors[:1]}, {"params": tensors[1:], "lr": 0.5}]
+        shown.append(repr(library.optim.Adam(groups)))
+    assert shown[0] == shown[1]

@@ -203,6 +203,8 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     first, last = wrap_dim(start_dim, input.ndim), wrap_dim(end_dim, input.ndim)
     if first > last:
         raise RuntimeError("flatten() has invalid args: start_dim cannot come after end_dim")
+    if first == last:
+        return input
     shape = shape_of(input)
     merged = size_of(shape[first : last + 1])
     return reshape(input, (*shape[:first], merged, *shape[last + 1 :]))

@@ -21,6 +21,9 @@ class StateMap(OrderedDict[str, Any]):
 
     _metadata: OrderedDict[str, dict[str, Any]]
 
+    def __repr__(self) -> str:
+        return f"OrderedDict({list(self.items())})"
+
 
 class State(Registry):
     """Saving and loading, and the points where a subclass may take part."""
