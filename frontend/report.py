@@ -60,7 +60,7 @@ class Compilation:
         from ..compiler.schedule import schedule_stages
         from ..runtime.host import host_target
 
-        return schedule_stages(self.optimised, host_target())
+        return schedule_stages(self.optimised, host_target(), fuse=self.options.fuse)
 
     @cached_property
     def spec(self) -> ProgramSpec:

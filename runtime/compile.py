@@ -67,7 +67,7 @@ def generate(graph: Graph, options: Options | None = None) -> ProgramSpec:
 
     options = options or default_options()
     optimised = run_passes(graph, check=options.check)
-    return emit(schedule(optimised, host_target()), options)
+    return emit(schedule(optimised, host_target(), fuse=options.fuse), options)
 
 
 def emit(program: Program, options: Options) -> ProgramSpec:

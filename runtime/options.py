@@ -3,6 +3,7 @@
 TAUT_BACKEND     llvm (default), numba
 TAUT_KERNELS     compiled (default), python: runs the numba back end's source as it stands
 TAUT_NUMERICS    strict
+TAUT_FUSE        0 makes a kernel of each operation; results are the same to the bit
 TAUT_OPT_LEVEL   0 to 3 (default 1): how hard LLVM tries
 TAUT_CHECK       1 verifies the graph after each pass
 TAUT_CACHE       0 keeps no compiled code on disk
@@ -43,6 +44,7 @@ class Options:
         cache: keep compiled code on disk.
         cache_dir: the folder for it; None is the platform's.
         cache_size: bytes beyond which the least recently used code is removed.
+        fuse: let operations share kernels; results are the same to the bit.
     """
 
     backend: str = "llvm"
@@ -53,6 +55,7 @@ class Options:
     cache: bool = True
     cache_dir: Path | None = None
     cache_size: int = CACHE_SIZE
+    fuse: bool = True
 
     def __post_init__(self) -> None:
         _require("backend", self.backend, BACKENDS)
@@ -72,6 +75,7 @@ class Options:
             "backend": self.emitter,
             "kernels": self.kernels,
             "numerics": self.numerics,
+            "fusion": "on" if self.fuse else "off",
             "opt_level": str(self.opt_level),
         }
 
@@ -96,6 +100,7 @@ class Options:
             cache=SWITCH[_choice(environment, "TAUT_CACHE", tuple(SWITCH), "1")],
             cache_dir=Path(folder).expanduser() if folder else None,
             cache_size=_size(environment, "TAUT_CACHE_SIZE", CACHE_SIZE),
+            fuse=SWITCH[_choice(environment, "TAUT_FUSE", tuple(SWITCH), "1")],
         )
 
 

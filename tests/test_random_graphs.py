@@ -32,7 +32,7 @@ from taut.compiler.schedule import schedule
 from taut.compiler.text import parse_graph, print_graph
 from taut.compiler.verify import verify
 from taut.frontend.testing import assert_same_bits, random_graph, random_inputs
-from taut.runtime.compile import compile_program
+from taut.runtime.compile import compile_graph, compile_program
 from taut.runtime.host import host_target
 from taut.runtime.options import default_options
 
@@ -239,6 +239,17 @@ def test_native_code(seed: int) -> None:
 def test_native_gradients(seed: int) -> None:
     graph, arguments = draw(seed, halves=IS_LLVM)
     require(run_passes(joint(graph)), arguments)
+
+
+@pytest.mark.parametrize("seed", MANY[1::4])
+def test_the_option_that_fuses_nothing(seed: int) -> None:
+    """It reaches the schedule, and changes no bit."""
+    graph, arguments = draw(seed, halves=IS_LLVM)
+    options = default_options().replace(cache=False)
+    fused, unfused = (compile_graph(joint(graph), options.replace(fuse=f)) for f in (True, False))
+    assert unfused.spec.source.count("kernel") > fused.spec.source.count("kernel")
+    for arrays in arguments:
+        assert_same_bits(unfused(arrays), fused(arrays))
 
 
 @pytest.mark.skipif(not IS_LLVM, reason="Numba has its own levels")

@@ -113,8 +113,9 @@ def test_options_come_from_the_environment() -> None:
         "TAUT_CACHE": "0",
         "TAUT_OPT_LEVEL": "3",
         "TAUT_CACHE_DIR": "/elsewhere",
+        "TAUT_FUSE": "0",
     }
-    expected = Options("numba", "python", "strict", 3, True, False, Path("/elsewhere"))
+    expected = Options("numba", "python", "strict", 3, True, False, Path("/elsewhere"), False)
     assert Options.from_environment(environment) == expected
 
 
@@ -124,6 +125,7 @@ def test_options_come_from_the_environment() -> None:
         ("TAUT_BACKEND", "gcc", "TAUT_BACKEND is 'gcc'; it must be 'llvm' or 'numba'"),
         ("TAUT_KERNELS", "yes", "TAUT_KERNELS is 'yes'; it must be 'compiled' or 'python'"),
         ("TAUT_CHECK", "maybe", "TAUT_CHECK is 'maybe'; it must be '0' or '1'"),
+        ("TAUT_FUSE", "no", "TAUT_FUSE is 'no'; it must be '0' or '1'"),
         ("TAUT_OPT_LEVEL", "9", "TAUT_OPT_LEVEL is '9'; it must be '0' or '1' or '2' or '3'"),
     ],
 )
@@ -432,6 +434,7 @@ def test_a_key_depends_on_all_that_changes_code_and_on_nothing_else() -> None:
         program_key("graph", Options(backend="numba"), target),
         program_key("graph", Options(kernels="python"), target),
         program_key("graph", Options(opt_level=3), target),
+        program_key("graph", Options(fuse=False), target),
         program_key("graph", Options(), Target("x86_64", "znver3", "+avx2", "e-m:e")),
         program_key("graph", Options(), Target("x86_64", "znver4", "-avx2", "e-m:e")),
         program_key("graph", Options(), Target("x86_64", "znver4", "+avx2", "e-m:e", 512)),

@@ -30,6 +30,7 @@ VARIABLES = (
     "TAUT_CHECK",
     "TAUT_KERNELS",
     "TAUT_NUMERICS",
+    "TAUT_FUSE",
     "TAUT_OPT_LEVEL",
     "TAUT_TRACEBACK",
 )
