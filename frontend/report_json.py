@@ -187,12 +187,14 @@ def _fields(record: Step | MatrixView) -> Json:
 def _plain(value: Any) -> Any:
     """A step's attribute: buffers by number, kernels by name."""
     from ..compiler.schedule.loops import Kernel
-    from ..compiler.schedule.program import MatrixView
+    from ..compiler.schedule.program import MatrixView, RunKernel
 
     if isinstance(value, Kernel):
         return value.name
-    if isinstance(value, MatrixView):
+    if isinstance(value, MatrixView | RunKernel):
         return _fields(value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
     return _literal(value)
 
 

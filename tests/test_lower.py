@@ -34,7 +34,7 @@ from taut.compiler.schedule.indexing import (
 )
 from taut.compiler.schedule.interpret import interpret
 from taut.compiler.schedule.nest import Nest
-from taut.compiler.schedule.program import Program, RunMatmul
+from taut.compiler.schedule.program import Program, RunMatmul, RunSweep
 from taut.compiler.target import Target
 from taut.compiler.text import parse_graph
 from taut.frontend.testing import assert_same_bits
@@ -276,7 +276,7 @@ def test_one_loop_runs_over_dimensions_that_are_reduced_together() -> None:
     assert "rem" not in wide
 
 
-def test_equal_kernels_have_one_name() -> None:
+def test_kernels_that_differ_in_sizes_are_one() -> None:
     found = program("""
     func @f(
         %x: f32[4], %y: f32[4], %z: f32[5], %w: f32[4,4]
@@ -287,8 +287,10 @@ def test_equal_kernels_have_one_name() -> None:
       %d: f32[4,4] = exp %w
       return %a, %b, %c, %d
     }""")
-    assert [k.name for k in found.kernels] == ["exp", "exp_2", "exp_3"]
-    assert len(found.steps) == 4
+    (sweep,) = found.steps
+    assert isinstance(sweep, RunSweep)
+    assert [k.name for k in found.kernels] == ["exp"]
+    assert [run.sizes for run in sweep.runs] == [(4,), (4,), (5,), (16,)]
 
 
 def test_kernels_carry_lines_and_costs() -> None:

@@ -139,24 +139,24 @@ def test_best_fit() -> None:
 
 def test_a_branch_is_finished_before_the_next_is_begun() -> None:
     """Each gradient is used up before the next layer's is computed, so that one slot serves all."""
-    lines, outputs = ["%c0: f32[64,8] = matmul %ct, %w"], []
+    lines, outputs = ["%c0: f32[1280,160] = matmul %ct, %w"], []
     for i in range(6):
         lines += [
-            f"%t{i}: f32[8,64] = transpose %c{i} {{perm = [1, 0]}}",
-            f"%g{i}: f32[8,8] = matmul %t{i}, %x",
-            f"%n{i}: f32[8,8] = sub %p{i}, %g{i}",
-            f"%c{i + 1}: f32[64,8] = matmul %c{i}, %w",
+            f"%t{i}: f32[160,1280] = transpose %c{i} {{perm = [1, 0]}}",
+            f"%g{i}: f32[160,160] = matmul %t{i}, %x",
+            f"%n{i}: f32[160,160] = sub %p{i}, %g{i}",
+            f"%c{i + 1}: f32[1280,160] = matmul %c{i}, %w",
         ]
         outputs.append(f"%n{i} -> %p{i}")
-    states = ", ".join(f"%p{i}: f32[8,8]" for i in range(6))
+    states = ", ".join(f"%p{i}: f32[160,160]" for i in range(6))
     text = (
-        f"func @f(%x: f32[64,8], %w: f32[8,8], %ct: f32[64,8], {states}) -> ("
-        + ", ".join(["f32[8,8]"] * 6 + ["f32[64,8]"])
+        f"func @f(%x: f32[1280,160], %w: f32[160,160], %ct: f32[1280,160], {states}) -> ("
+        + ", ".join(["f32[160,160]"] * 6 + ["f32[1280,160]"])
         + ") {\n"
         + "\n".join(lines)
         + f"\nreturn {', '.join(reversed(outputs))}, %c6\n}}"
     )
-    assert arena_bytes(program(text)) == 2 * 64 * 8 * 4 + 8 * 8 * 4
+    assert arena_bytes(program(text)) == 2 * 1280 * 160 * 4 + 160 * 160 * 4
 
 
 # ---------------------------------------------------------------- outputs

@@ -2,6 +2,7 @@
 
     i32 @taut_program(ptr %table)   counts the call, runs the steps, returns 0 or a check's number
     void @kernel.NAME(...)          one function for each distinct kernel
+    void @sweep.NAME(ptr %table)    calls a kernel for each segment of a sweep
     ... @taut.NAME(...)             what products and vector mathematics need
 
 The text depends on nothing but the program and the target.  Addresses come from the table when the
@@ -12,15 +13,26 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from ..aval import symbol
+from ..aval import Dim
 from ..schedule.loops import Kernel
-from ..schedule.program import Program, RunCall, RunCheck, RunCopy, RunKernel, RunMatmul, Step
+from ..schedule.program import (
+    Program,
+    RunCall,
+    RunCheck,
+    RunCopy,
+    RunKernel,
+    RunMatmul,
+    RunSweep,
+    Step,
+    kernel_runs,
+)
 from ..target import Target
 from .flatten import flatten
 from .llvm_control import Sizes, as_value
 from .llvm_kernel import declare_kernel, emit_kernel, first_extent
 from .llvm_matmul import Products
 from .llvm_ops import Operations
+from .llvm_sweep import Segment, emit_sweep
 from .llvm_values import F64, I1, I8, I32, I64, POINTER, VOID, constant, index, intrinsic
 from .spec import ProgramSpec, layout_of
 
@@ -62,7 +74,7 @@ class _ProgramEmitter:
         self._operations = Operations(module)
         self._products = Products(module, target)
         self._pointers: dict[int, ir.Value] = {}
-        runs = [step for step in program.steps if isinstance(step, RunKernel)]
+        runs = [run for step in program.steps for run in kernel_runs(step)]
         self._flat = {kernel: flatten(kernel) for kernel in program.kernels}
         self._in_place = {self._flat[run.kernel] for run in runs if self._is_in_place(run)}
         self._kernels: dict[Kernel, ir.Function] = {}
@@ -87,6 +99,8 @@ class _ProgramEmitter:
         match step:
             case RunKernel():
                 self._run_kernel(step)
+            case RunSweep():
+                self._run_sweep(step)
             case RunMatmul():
                 self._products.emit(self._builder, step, self._pointer, self._sizes)
             case RunCall():
@@ -130,17 +144,37 @@ class _ProgramEmitter:
 
     # --- steps ------------------------------------------------------------------------------------
 
-    def _run_kernel(self, step: RunKernel) -> None:
-        kernel = self._flat[step.kernel]
+    def _run_kernel(self, run: RunKernel) -> None:
+        sizes = [as_value(self._sizes(size)) for size in self._size_arguments(run)]
+        arguments = [*map(self._pointer, run.buffers), *sizes]
+        self._builder.call(self._function(run.kernel), arguments)
+
+    def _size_arguments(self, run: RunKernel) -> list[Dim]:
+        """The numbers that a kernel takes after its buffers: its symbols, begin and end."""
+        return [*run.arguments, 0, run.size(first_extent(self._flat[run.kernel]))]
+
+    def _function(self, of: Kernel) -> ir.Function:
+        kernel = self._flat[of]
         if kernel not in self._kernels:
             name = self._module.get_unique_name(f"kernel.{kernel.name}")
             function = declare_kernel(self._module, kernel, name, kernel not in self._in_place)
             emit_kernel(function, kernel, self._operations)
             self._kernels[kernel] = function
-        symbols = [as_value(self._sizes(symbol(name))) for name in kernel.symbols]
-        bounds = [index(0), as_value(self._sizes(first_extent(kernel)))]
-        arguments = [*map(self._pointer, step.buffers), *symbols, *bounds]
-        self._builder.call(self._kernels[kernel], arguments)
+        return self._kernels[kernel]
+
+    def _run_sweep(self, sweep: RunSweep) -> None:
+        """One call, unless the sizes of its segments are not known."""
+        segments = [
+            Segment([self._word(b) for b in run.buffers], self._size_arguments(run))
+            for run in sweep.runs
+        ]
+        if all(isinstance(size, int) for segment in segments for size in segment.sizes):
+            name = self._module.get_unique_name(f"sweep.{sweep.kernel.name}")
+            function = emit_sweep(self._module, name, self._function(sweep.kernel), segments)
+            self._builder.call(function, [self._table])
+            return
+        for run in sweep.runs:
+            self._run_kernel(run)
 
     def _is_in_place(self, step: RunKernel) -> bool:
         """Whether memory that the kernel writes is another of its buffers, too."""

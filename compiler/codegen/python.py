@@ -34,7 +34,9 @@ from ..schedule.program import (
     RunCopy,
     RunKernel,
     RunMatmul,
+    RunSweep,
     Step,
+    kernel_runs,
 )
 from .python_kernel import INDENT, helpers_of, kernel_source
 from .python_matmul import PRODUCT, helpers_of_matmul, matmul_source
@@ -134,8 +136,10 @@ def _used_buffers(steps: tuple[Step, ...]) -> list[int]:
     used: set[int] = set()
     for step in steps:
         match step:
-            case RunKernel() | RunCall():
+            case RunCall():
                 used.update(step.buffers)
+            case RunKernel() | RunSweep():
+                used.update(b for run in kernel_runs(step) for b in run.buffers)
             case RunMatmul():
                 used.update((step.x.buffer, step.y.buffer, step.out.buffer))
             case RunCopy():
@@ -206,9 +210,9 @@ class _ModulePrinter:
     def _step(self, step: Step) -> list[str]:
         match step:
             case RunKernel():
-                buffers = [self.buffers[number] for number in step.buffers]
-                sizes = [self.sizes[symbol] for symbol in step.kernel.symbols]
-                return [f"{self.kernels[step.kernel]}({', '.join([*buffers, *sizes])})"]
+                return [self._run(step)]
+            case RunSweep():
+                return [f"# a sweep over {len(step.runs)} segments", *map(self._run, step.runs)]
             case RunMatmul():
                 return matmul_source(step, self.buffers, self.sizes)
             case RunCall():
@@ -219,6 +223,11 @@ class _ModulePrinter:
                 message = " ".join(self.program.checks[step.number].split())
                 condition = f"if not {self.buffers[step.buffer]}[0]:  # {message}"
                 return [condition, f"{INDENT}return {step.number + 1}"]
+
+    def _run(self, run: RunKernel) -> str:
+        buffers = [self.buffers[number] for number in run.buffers]
+        sizes = [dim_text(size, self.sizes) for size in run.arguments]
+        return f"{self.kernels[run.kernel]}({', '.join([*buffers, *sizes])})"
 
     def _call(self, step: RunCall) -> str:
         pointers = [f"{self.buffers[number]}.ctypes" for number in step.buffers]

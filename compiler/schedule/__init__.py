@@ -2,12 +2,13 @@
 
 fuse    Graph -> FusionPlan    which nodes run together, and why other edges stay cut
 lower   FusionPlan -> Lowered  each group as loop nests, steps over values
+joined  steps -> steps         independent kernels of one form run as one step
 place   Lowered -> Program     order, memory, in-place writes
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..ir import Graph
 from ..target import Target
@@ -17,6 +18,7 @@ from .memory import place
 from .plan import FusionPlan
 from .printing import print_kernels, print_memory, print_plan
 from .program import Program
+from .sweeps import find_sweeps, joined
 
 __all__ = [
     "FusionPlan",
@@ -64,4 +66,8 @@ def schedule_stages(graph: Graph, target: Target, *, fuse: bool = True) -> Sched
     """As `schedule`, with the fusion plan."""
     del target
     plan = make_plan(graph, enabled=fuse)
-    return Scheduled(plan, place(lower(plan)))
+    lowered = lower(plan)
+    sweeps = find_sweeps(lowered) if fuse else []
+    lowered.steps = joined(lowered.steps, sweeps)
+    groups = tuple(tuple(lowered.group[step] for step in sweep) for sweep in sweeps)
+    return Scheduled(replace(plan, sweeps=groups), place(lowered))

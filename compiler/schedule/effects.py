@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from .cost import kernel_bytes
 from .loops import Instruction, Kernel, KernelBuffer, Load, Stage, Store
-from .program import MatrixView, RunCall, RunCheck, RunCopy, RunKernel, RunMatmul, Step
+from .program import MatrixView, RunCall, RunCheck, RunCopy, RunKernel, RunMatmul, RunSweep, Step
 
 _CALL_OPERANDS = {"solve": 2}
 
@@ -17,6 +17,8 @@ def reads(step: Step) -> set[int]:
     match step:
         case RunKernel():
             return {step.buffers[i] for i in loaded(step.kernel)}
+        case RunSweep():
+            return {buffer for run in step.runs for buffer in reads(run)}
         case RunMatmul():
             return {step.x.buffer, step.y.buffer}
         case RunCall():
@@ -33,6 +35,8 @@ def writes(step: Step) -> set[int]:
         case RunKernel():
             pairs = zip(step.buffers, step.kernel.buffers, strict=True)
             return {number for number, buffer in pairs if buffer.written}
+        case RunSweep():
+            return {buffer for run in step.runs for buffer in writes(run)}
         case RunMatmul():
             return {step.out.buffer}
         case RunCall():
@@ -58,6 +62,9 @@ def renamed(step: Step, to: Sequence[int], labels: Sequence[str]) -> Step:
     match step:
         case RunKernel():
             return _with_joined(step, [to[b] for b in step.buffers], labels)
+        case RunSweep():
+            runs = (_with_joined(r, [to[b] for b in r.buffers], labels) for r in step.runs)
+            return RunSweep(tuple(runs))
         case RunMatmul():
             x, y, out = (_view(v, to) for v in (step.x, step.y, step.out))
             return replace(step, x=x, y=y, out=out)

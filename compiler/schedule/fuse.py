@@ -22,6 +22,7 @@ from .access import Access, Accesses, is_literal, is_movement, is_reduction
 from .clusters import Cluster, Clusters, Edge
 from .plan import Cut, FusionPlan, Group, Kind
 from .recompute import Storage, recompute
+from .tails import Tails, cut_tails
 from .unions import Union, agreed, cluster_of, fit_row, one_space, reads_memory
 from .whole import is_computed, memory_operands, whole_values
 
@@ -76,13 +77,14 @@ class _Fuser:
             cuts = self._refused([edge for edge, _ in cuts])
         self._merge_siblings()
         self._merge_scalars()
-        storage = self._storage()
+        clusters, more = self._final()
+        storage = self._storage(clusters)
         if self.enabled:
             recompute(storage)
-        groups = [self._group(c, storage) for c in self.clusters.all()]
+        groups = [self._group(c, storage) for c in clusters]
         ordered = _in_order([g for g in groups if g.stores], storage)
         stored = frozenset({*self.graph.inputs, *(v for g in ordered for v in g.stores)})
-        return FusionPlan(self.graph, tuple(ordered), _cuts(cuts, ordered), stored)
+        return FusionPlan(self.graph, tuple(ordered), _cuts([*cuts, *more], ordered), stored)
 
     def _enter_all(self) -> list[tuple[Edge, WhyNot]]:
         """Makes a group of each node and joins it to those above; returns what stays cut."""
@@ -206,9 +208,16 @@ class _Fuser:
 
     # --- results ----------------------------------------------------------------------------------
 
-    def _storage(self) -> Storage:
+    def _final(self) -> Tails:
+        """All groups, with tails cut off that are a kernel elsewhere."""
+        clusters = self.clusters.all()
+        if not self.enabled:
+            return Tails(clusters, [])
+        return cut_tails(clusters, self.readers, self.whole, self.access)
+
+    def _storage(self, clusters: list[Cluster]) -> Storage:
         """Which value is read by which group, and which must be in memory whatever happens."""
-        members = {n: c for c in self.clusters.all() for n in c.nodes}
+        members = {n: c for c in clusters for n in c.nodes}
         return Storage(self.nodes, members, self.sources, self.whole)
 
     def _group(self, cluster: Cluster, storage: Storage) -> Group:

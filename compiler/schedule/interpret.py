@@ -23,7 +23,17 @@ from ..primitive import get
 from ..target import REDUCTION_LANES
 from .loops import Compute, Const, Index, Instruction, Kernel, Load, Position, Reduce, Stage, Store
 from .own_steps import FLOAT_PARAMS, INTEGER_PARAMS
-from .program import MatrixView, Program, RunCall, RunCheck, RunCopy, RunKernel, RunMatmul, Step
+from .program import (
+    MatrixView,
+    Program,
+    RunCall,
+    RunCheck,
+    RunCopy,
+    RunKernel,
+    RunMatmul,
+    RunSweep,
+    Step,
+)
 
 Array = npt.NDArray[Any]
 GARBAGE = 0xA5
@@ -87,7 +97,10 @@ class _Memory:
 def _run(step: Step, program: Program, memory: _Memory, points: Points | None) -> None:
     match step:
         case RunKernel():
-            run_kernel(step.kernel, [memory.buffers[b] for b in step.buffers], memory.sizes, points)
+            _run_kernel(step, memory, points)
+        case RunSweep():  # in any order
+            for run in step.runs if points is None else reversed(step.runs):
+                _run_kernel(run, memory, points)
         case RunMatmul():
             _matmul(step, memory)
         case RunCall():
@@ -139,6 +152,11 @@ def _call(step: RunCall, memory: _Memory) -> None:
         results = get(step.function).reference(buffers[0], **params)
     for buffer, result in zip(buffers[-len(results) :], results, strict=True):
         buffer[:] = np.asarray(result).ravel()
+
+
+def _run_kernel(run: RunKernel, memory: _Memory, points: Points | None) -> None:
+    sizes = dict(zip(run.kernel.symbols, map(memory.size, run.arguments), strict=True))
+    run_kernel(run.kernel, [memory.buffers[b] for b in run.buffers], sizes, points)
 
 
 # --- kernels --------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ fixed tree at the end), "none" is scalar code in order.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 from ..aval import Dim
@@ -163,3 +164,11 @@ class Kernel:
     locs: tuple[Loc, ...] = field(default=(), compare=False)
     bytes_moved: Dim = field(default=0, compare=False)
     flops: Dim = field(default=0, compare=False)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        """Kept: kernels are long, and keys of many tables."""
+        return hash((self.buffers, self.extents, self.stages, self.lanes, self.symbols))

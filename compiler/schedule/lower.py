@@ -23,8 +23,9 @@ def lower(plan: FusionPlan) -> Lowered:
     for value in plan.graph.inputs:
         lowered.number(value)
     access = Accesses()
-    for group in plan.groups:
+    for number, group in enumerate(plan.groups):
         _lower_group(lowered, group, access)
+        lowered.group += [number] * (len(lowered.steps) - len(lowered.group))
     for number, check in enumerate(plan.graph.checks):
         lowered.steps.append(RunCheck(lowered.number(plain_root(check.condition)), number))
     return lowered

@@ -26,12 +26,14 @@ class Lowered:
         values: what has a buffer of its own; steps name values by their number here.
         names: a readable name for each value of the graph.
         steps: in an order in which they can run, the checks last.
+        group: for each step of a group the group's number.
     """
 
     plan: FusionPlan
     names: dict[Value, str]
     values: list[Value] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
+    group: list[int] = field(default_factory=list)
     _numbers: dict[Value, int] = field(default_factory=dict)
 
     def number(self, value: Value) -> int:

@@ -18,7 +18,9 @@ from .effects import reads, renamed, same_place, writes
 from .loops import Kernel
 from .lowering import Lowered
 from .order import order
-from .program import Buffer, Program, RunCheck, RunCopy, RunKernel, Step
+from .program import Buffer, Program, RunCheck, RunCopy, RunKernel, RunSweep, Step, kernel_runs
+from .sharing import share
+from .sweeps import parted
 
 
 def place(lowered: Lowered) -> Program:
@@ -142,9 +144,10 @@ class _Homes:
 
     def _may_overwrite(self, number: int, source: int, target: int) -> bool:
         step = self.steps[number]
-        if isinstance(step, RunKernel):
-            at = step.buffers.index
-            return same_place(step.kernel, at(source), at(target))
+        touching = [r for r in kernel_runs(step) if source in r.buffers or target in r.buffers]
+        if len(touching) == 1:
+            (run,) = touching
+            return same_place(run.kernel, run.buffers.index(source), run.buffers.index(target))
         return isinstance(step, RunCopy)
 
     def _copy_at_end(self, cell: int, target: int) -> None:
@@ -159,7 +162,7 @@ class _Homes:
     def _share(self) -> None:
         """Gives a result the memory of an operand that dies as it is written."""
         for i, step in enumerate(self.steps):
-            if isinstance(step, RunKernel | RunCopy):
+            if isinstance(step, RunKernel | RunSweep | RunCopy):
                 for cell in sorted(self.writes[i]):
                     if self.spans[cell].start == i and self.fixed.get(cell, -1) < 0:
                         self._share_one(i, cell)
@@ -226,25 +229,43 @@ def _program(lowered: Lowered, homes: _Homes, steps: list[Step]) -> Program:
         graph.donations,
         tuple(buffers),
         tuple(sizes),
-        tuple(_named(final)),
+        tuple(_named(_shared(final))),
         tuple(c.message for c in graph.checks),
         graph.symbols,
     )
 
 
-def _named(steps: list[Step]) -> list[Step]:
-    """Kernel names that are unique; equal kernels have one name."""
-    names: dict[Kernel, str] = {}
-    taken: dict[str, int] = {}
+def _shared(steps: list[Step]) -> list[Step]:
+    """The steps with kernels shared, and sweeps of one kernel each."""
+    shared = _with_runs(steps, share([run for step in steps for run in kernel_runs(step)]))
+    return [s for step in shared for s in (parted(step) if isinstance(step, RunSweep) else [step])]
+
+
+def _with_runs(steps: list[Step], runs: list[RunKernel]) -> list[Step]:
+    """The steps with other runs, in order, for those that they have."""
+    rest = iter(runs)
     result: list[Step] = []
     for step in steps:
-        if isinstance(step, RunKernel):
-            name = names.get(step.kernel)
-            if name is None:
-                stem = step.kernel.name
-                taken[stem] = count = taken.get(stem, 0) + 1
-                name = names[step.kernel] = stem if count == 1 else f"{stem}_{count}"
-            result.append(RunKernel(replace(step.kernel, name=name), step.buffers))
-        else:
-            result.append(step)
+        match step:
+            case RunKernel():
+                result.append(next(rest))
+            case RunSweep():
+                result.append(RunSweep(tuple(next(rest) for _ in step.runs)))
+            case _:
+                result.append(step)
     return result
+
+
+def _named(steps: list[Step]) -> list[Step]:
+    """Kernel names that are unique; equal kernels have one name, and are one object."""
+    named: dict[Kernel, Kernel] = {}
+    taken: dict[str, int] = {}
+    runs: list[RunKernel] = []
+    for run in (run for step in steps for run in kernel_runs(step)):
+        if run.kernel not in named:
+            stem = run.kernel.name
+            taken[stem] = count = taken.get(stem, 0) + 1
+            name = stem if count == 1 else f"{stem}_{count}"
+            named[run.kernel] = replace(run.kernel, name=name)
+        runs.append(replace(run, kernel=named[run.kernel]))
+    return _with_runs(steps, runs)

@@ -23,7 +23,7 @@ def order(steps: Sequence[Step], overwrites: Mapping[int, int]) -> list[Step]:
         steps: writers of one value in the order in which they must run.
         overwrites: for a value (by number) the input whose memory it would take.
     """
-    graph = _Dependencies(steps, overwrites)
+    graph = Dependencies(steps, overwrites)
     return [steps[i] for i in graph.order()]
 
 
@@ -33,7 +33,9 @@ FINISHING = 3
 _Rank: TypeAlias = tuple[int, bool, int]
 
 
-class _Dependencies:
+class Dependencies:
+    """Which steps wait for which, their heights, and the first check that needs each."""
+
     def __init__(self, steps: Sequence[Step], overwrites: Mapping[int, int]) -> None:
         count = len(steps)
         self.reads = [reads(s) for s in steps]
@@ -45,7 +47,8 @@ class _Dependencies:
         self.above: list[set[int]] = [set() for _ in range(count)]
         self._link()
         self._link_softly(overwrites)
-        self.check, self.finishing = self._first_check(), self._finishing()
+        self.check, self.heights = self._first_check(), self._heights()
+        self.finishing = self._finishing()
 
     def _link(self) -> None:
         writers: dict[int, list[int]] = {}
@@ -87,12 +90,17 @@ class _Dependencies:
                     stack += self.above[i]
         return first
 
-    def _finishing(self) -> list[bool]:
-        """Which steps lead to results soon, and read values whose memory is free after that."""
+    def _heights(self) -> list[int]:
+        """The length of the longest way from each step to the end."""
         heights = [0] * len(self.hard)
         for i in reversed(range(len(self.hard))):
             heights[i] = 1 + max((heights[j] for j in self.below[i]), default=0)
-        return [h <= FINISHING and bool(a) for h, a in zip(heights, self.above, strict=True)]
+        return heights
+
+    def _finishing(self) -> list[bool]:
+        """Which steps lead to results soon, and read values whose memory is free after that."""
+        pairs = zip(self.heights, self.above, strict=True)
+        return [height <= FINISHING and bool(above) for height, above in pairs]
 
     def order(self) -> list[int]:
         """Step numbers in order; where only soft edges hold all back, these give way."""

@@ -69,12 +69,14 @@ class FusionPlan:
         groups: in an order in which they can run.
         cuts: every edge between groups.
         stored: all values that have memory: inputs, and what groups store.
+        sweeps: numbers of groups whose kernels run as one step, for each such step.
     """
 
     graph: Graph
     groups: tuple[Group, ...]
     cuts: tuple[Cut, ...]
     stored: frozenset[Value] = field(repr=False)
+    sweeps: tuple[tuple[int, ...], ...] = ()
 
     @property
     def kernels(self) -> tuple[Group, ...]:

@@ -10,7 +10,7 @@ A kernel prints as its loops, one instruction a line:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ..aval import Dim, SymDim
 from ..ir import Node, Value
@@ -18,7 +18,17 @@ from .effects import loaded
 from .loops import Compute, Const, Index, Instruction, Kernel, Load, Position, Reduce, Store
 from .names import kernel_name, value_names
 from .plan import FusionPlan, Group
-from .program import MatrixView, Program, RunCall, RunCheck, RunCopy, RunKernel, RunMatmul, Step
+from .program import (
+    MatrixView,
+    Program,
+    RunCall,
+    RunCheck,
+    RunCopy,
+    RunKernel,
+    RunMatmul,
+    RunSweep,
+    Step,
+)
 
 # --- the fusion plan ------------------------------------------------------------------------------
 
@@ -29,6 +39,10 @@ def print_plan(plan: FusionPlan) -> str:
     lines = [f"fused @{plan.graph.name}: {len(plan.groups)} groups, {len(plan.cuts)} edges cut"]
     for number, group in enumerate(plan.groups):
         lines += ["", *_group_lines(number, group, names)]
+    if plan.sweeps:
+        lines += ["", "sweeps:"]
+    for sweep in plan.sweeps:
+        lines.append(f"  {len(sweep)} segments, one step: groups {', '.join(map(str, sweep))}")
     if plan.cuts:
         lines += ["", "cut:"]
     for cut in plan.cuts:
@@ -88,12 +102,10 @@ def _step_text(step: Step, program: Program) -> str:
 
     match step:
         case RunKernel():
-            pairs = list(zip(step.buffers, step.kernel.buffers, strict=True))
-            out = ", ".join(name(b) for b, parameter in pairs if parameter.written)
-            read = loaded(step.kernel)
-            into = ", ".join(name(b) for i, (b, _) in enumerate(pairs) if i in read)
-            cost = f"{step.kernel.bytes_moved} bytes, {step.kernel.flops} flops"
-            return f"kernel {step.kernel.name}({into}) -> {out}  [{cost}]"
+            return f"kernel {step.kernel.name}{_run_text(step, name)}"
+        case RunSweep():
+            segments = (f"\n         {_run_text(run, name)}" for run in step.runs)
+            return f"sweep {step.kernel.name} over {len(step.runs)} segments{''.join(segments)}"
         case RunMatmul():
             x, y, out = (_view_text(v, name(v.buffer)) for v in (step.x, step.y, step.out))
             sizes = f"{step.rows}x{step.inner}x{step.columns}"
@@ -108,6 +120,19 @@ def _step_text(step: Step, program: Program) -> str:
             return f"copy {name(step.source)} -> {name(step.target)}"
         case RunCheck():
             return f"check {name(step.buffer)} else {step.number}: {program.checks[step.number]}"
+
+
+def _run_text(run: RunKernel, name: Callable[[int], str]) -> str:
+    """What a kernel reads and writes in one run, its sizes there, and its cost."""
+    kernel = run.kernel
+    pairs = list(zip(run.buffers, kernel.buffers, strict=True))
+    out = ", ".join(name(b) for b, parameter in pairs if parameter.written)
+    read = loaded(kernel)
+    into = ", ".join(name(b) for i, (b, _) in enumerate(pairs) if i in read)
+    named = zip(kernel.symbols, run.sizes, strict=False)
+    sizes = ", ".join(f"{symbol} = {size}" for symbol, size in named if str(size) != symbol)
+    cost = f"{run.size(kernel.bytes_moved)} bytes, {run.size(kernel.flops)} flops"
+    return f"{f'<{sizes}>' if sizes else ''}({into}) -> {out}  [{cost}]"
 
 
 def _view_text(view: MatrixView, name: str) -> str:

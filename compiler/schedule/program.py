@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from ..aval import Aval, Dim
+from ..aval import Aval, Dim, substitute_dim, symbol
 from ..dtypes import DType
 from .loops import Kernel
 
@@ -47,10 +47,38 @@ class MatrixView:
 
 @dataclass(frozen=True)
 class RunKernel:
-    """Runs a kernel on buffers (indices into `Program.buffers`), one for each of its parameters."""
+    """Runs a kernel on buffers (indices into `Program.buffers`), one for each of its parameters.
+
+    `sizes` are what the kernel's symbols stand for, if they are not the program's own.
+    """
 
     kernel: Kernel
     buffers: tuple[int, ...]
+    sizes: tuple[Dim, ...] = ()
+
+    @property
+    def arguments(self) -> tuple[Dim, ...]:
+        """What each of the kernel's symbols stands for."""
+        return self.sizes or tuple(map(symbol, self.kernel.symbols))
+
+    def size(self, dim: Dim) -> Dim:
+        """What a size of the kernel is in this run, in the program's own symbols."""
+        return substitute_dim(dim, dict(zip(self.kernel.symbols, self.arguments, strict=True)))
+
+
+@dataclass(frozen=True)
+class RunSweep:
+    """Runs one kernel over several segments: buffers and sizes of their own, in any order.
+
+    No run reads or writes what another one writes.
+    """
+
+    runs: tuple[RunKernel, ...]
+
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel of all runs."""
+        return self.runs[0].kernel
 
 
 @dataclass(frozen=True)
@@ -106,7 +134,7 @@ class RunCheck:
     number: int
 
 
-Step: TypeAlias = RunKernel | RunMatmul | RunCall | RunCopy | RunCheck
+Step: TypeAlias = RunKernel | RunSweep | RunMatmul | RunCall | RunCopy | RunCheck
 
 
 @dataclass(frozen=True)
@@ -138,5 +166,14 @@ class Program:
     @property
     def kernels(self) -> tuple[Kernel, ...]:
         """The kernels, in the order in which they first run."""
-        found = (s.kernel for s in self.steps if isinstance(s, RunKernel))
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(r.kernel for s in self.steps for r in kernel_runs(s)))
+
+
+def kernel_runs(step: Step) -> tuple[RunKernel, ...]:
+    """The kernels that a step runs, with what they run on."""
+    match step:
+        case RunKernel():
+            return (step,)
+        case RunSweep():
+            return step.runs
+    return ()
