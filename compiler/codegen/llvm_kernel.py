@@ -90,7 +90,7 @@ class _KernelEmitter:
         self._begin, self._end = function.args[-2:]
         self._sizes = Sizes(self._entry, dict(symbols).__getitem__)
         buffers = function.args[:count]
-        self._memory = Memory(self._builder, buffers, self._sizes, operations)
+        self._memory = Memory(self._builder, buffers, self._sizes, operations, len(kernel.extents))
         self._reductions = Reductions(self._builder, operations)
 
     def run(self) -> None:

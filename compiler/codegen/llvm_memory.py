@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TypeAlias
 
 from llvmlite import ir
@@ -29,7 +30,9 @@ from .llvm_values import (
     VOID,
     addresses,
     constant,
+    element_type,
     gather,
+    index,
     intrinsic,
     lane_numbers,
     memory_type,
@@ -83,8 +86,10 @@ class Memory:
         buffers: Sequence[ir.Value],
         sizes: Sizes,
         operations: Operations,
+        outer: int,
     ) -> None:
-        self._builder, self._buffers = builder, buffers
+        """`outer` loops of the kernel are around its stages."""
+        self._builder, self._buffers, self._outer = builder, buffers, outer
         self._sizes, self._operations = sizes, operations
 
     def positions(self, where: Index, point: Point, registers: Registers) -> Positions:
@@ -189,11 +194,22 @@ class Memory:
         if point.width and collide:
             raise CompileError("lanes write to one place: this kernel must have lanes none")
         value, dtype = spread(self._builder, registers[store.value][0], point.width), store.dtype
-        if store.combine == "add":
-            value = self._sum(self._read(store.buffer, positions, point, dtype), value, dtype)
+        if store.combine != "set":
+            old = self._read(store.buffer, positions, point, dtype)
+            if store.combine == "sum":
+                old = self._unless_first(old, point)
+            value = self._sum(old, value, dtype)
         if dtype.kind == "bool":
             value = self._builder.zext(value, vector(I8, width_of(value)))
         self._write(store.buffer, positions, point, dtype, value)
+
+    def _unless_first(self, old: ir.Value, point: Point) -> ir.Value:
+        """What the outer points before this one have added up: 0 at the first one."""
+        builder, zero = self._builder, constant(element_type(old), 0, width_of(old))
+        later = [
+            builder.icmp_signed(">", as_value(i), index(0)) for i in point.loops[: self._outer]
+        ]
+        return builder.select(reduce(builder.or_, later), old, zero) if later else zero
 
     def _sum(self, old: ir.Value, value: ir.Value, dtype: DType) -> ir.Value:
         operands = (widen(self._builder, old), widen(self._builder, value))

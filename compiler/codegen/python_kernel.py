@@ -132,8 +132,15 @@ class _KernelPrinter:
             case Reduce():
                 yield from self._combine(it, last)
             case Store():
-                sign = "+=" if it.combine == "add" else "="
-                yield f"{self._element(it.buffer, it.index)} {sign} {self.values[it.value]}"
+                yield self._store(it)
+
+    def _store(self, it: Store) -> str:
+        element, value = self._element(it.buffer, it.index), self.values[it.value]
+        if it.combine != "sum":
+            return f"{element} {'+=' if it.combine == 'add' else '='} {value}"
+        loops = " + ".join(f"i{depth}" for depth in range(len(self.kernel.extents))) or "0"
+        before = f"({element} if {loops} > 0 else {number_text(0, it.dtype)})"
+        return f"{element} = {_narrowed(f'{before} + {value}', it.dtype)}"
 
     def _define(self, register: Register, dtype: DType, text: str) -> str:
         self.values[register], self.dtypes[register] = f"v{register}", dtype

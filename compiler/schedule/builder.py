@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from .. import dtypes
 from ..aval import Dim, SymDim
@@ -23,6 +23,7 @@ from ..primitive import Elementwise, Gather, Reduction
 from .access import is_literal, is_movement, is_unit_reduction
 from .indexing import Atom, Data, Expr, Quotient, linear, split, through, unflatten
 from .loops import (
+    Combine,
     Compute,
     Const,
     Index,
@@ -91,7 +92,14 @@ class Builder:
         self._rows[result, self.nest.row()] = register
 
     def store(
-        self, value: Value, at: Expr, target: Value, to: Expr, *, inner: bool, add: bool = False
+        self,
+        value: Value,
+        at: Expr,
+        target: Value,
+        to: Expr,
+        *,
+        inner: bool,
+        combine: Combine = "set",
     ) -> None:
         """Writes element `at` of a value to position `to` of `target`'s buffer."""
         register = self._inside(value, at) if inner else self.value(value, at)
@@ -99,7 +107,6 @@ class Builder:
         index = self._index(to, place)
         buffer = self._parameter(target)
         self.written.add(target)
-        combine: Literal["set", "add"] = "add" if add else "set"
         self._write(place, Store(buffer, index, register, target.aval.dtype, combine))
         if inner and value is target and at == to:
             self._reread[value, at] = None

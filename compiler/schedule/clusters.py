@@ -39,6 +39,7 @@ class Cluster:
         axes: the dimensions of `shape` that they reduce, for messages.
         inner: whether reductions run over lanes of the innermost loop.
         rows: members that have one element for each row, not for each point.
+        columns: members that sum over the other dimensions; complete when the kernel ends.
         moved: members that are computed at other points than the space's own, for one consumer.
         alone: why no node may join, or "".
         check: the number of the first check that needs it; after the last check, how many there
@@ -60,6 +61,7 @@ class Cluster:
     needs: set[int] = field(default_factory=set)
     serves: set[int] = field(default_factory=set)
     rows: set[Node] = field(default_factory=set)
+    columns: set[Node] = field(default_factory=set)
     moved: set[Node] = field(default_factory=set)
 
 
@@ -126,6 +128,7 @@ class Clusters:
         kept.reads += gone.reads
         kept.rows |= gone.rows
         kept.moved |= gone.moved
+        kept.columns |= gone.columns
         kept.bits |= gone.bits
         kept.needs |= gone.needs
         kept.serves |= gone.serves

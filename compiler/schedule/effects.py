@@ -118,7 +118,7 @@ def same_place(kernel: Kernel, source: int, target: int) -> bool:
     ]
     last = next(i for i, (_, it) in enumerate(accesses) if it.buffer == target)
     place, store = accesses[last]
-    if not isinstance(store, Store) or store.index.dynamic or store.combine == "add":
+    if not isinstance(store, Store) or store.index.dynamic or store.combine != "set":
         return False
     before, after = accesses[:last], accesses[last + 1 :]
     return all(at == place and it.index == store.index for at, it in before) and all(

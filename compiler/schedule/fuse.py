@@ -23,7 +23,16 @@ from .clusters import Cluster, Clusters, Edge
 from .plan import Cut, FusionPlan, Group, Kind
 from .recompute import Storage, recompute
 from .tails import Tails, cut_tails
-from .unions import Union, agreed, cluster_of, fit_row, one_space, reads_memory
+from .unions import (
+    Union,
+    agreed,
+    cluster_of,
+    column_sums,
+    fit_row,
+    one_space,
+    reads_memory,
+    reduce_across,
+)
 from .whole import is_computed, memory_operands, whole_values
 
 MAX_NODES = 200
@@ -132,11 +141,7 @@ class _Fuser:
 
     def _merge_siblings(self) -> None:
         """Joins groups that read one large value at the same points and do not need each other."""
-        readers: dict[Value, list[Node]] = {}
-        for consumer, sources in self.sources.items() if self.enabled else ():
-            for source in sources:
-                readers.setdefault(source, []).append(consumer)
-        for value, nodes in readers.items():
+        for value, nodes in self._readers_of_all().items() if self.enabled else ():
             found = dict.fromkeys(self.clusters.of(n) for n in nodes)
             spaces: dict[object, Cluster] = {}
             for cluster in found:
@@ -144,6 +149,14 @@ class _Fuser:
                     continue
                 key = cluster.size, cluster.runs, cluster.inner, cluster.check
                 spaces[key] = self._merged(spaces.setdefault(key, cluster), cluster)
+
+    def _readers_of_all(self) -> dict[Value, list[Node]]:
+        """Who reads each value, inputs too."""
+        readers: dict[Value, list[Node]] = {}
+        for consumer, sources in self.sources.items():
+            for source in sources:
+                readers.setdefault(source, []).append(consumer)
+        return readers
 
     def _merge_scalars(self) -> None:
         """Joins all work on single numbers: a kernel costs more than what it does there."""
@@ -167,6 +180,8 @@ class _Fuser:
         """How the two groups would be one."""
         access, consumer = edge.access, edge.consumer
         forbidden = p.alone or reads_memory(consumer, edge.position)
+        if access.source.node in p.columns:
+            forbidden = "a sum over columns is complete when its kernel ends"
         if p.check != c.check and not forbidden:
             forbidden = "a check comes between them"
         if forbidden or not self.enabled:
@@ -210,10 +225,31 @@ class _Fuser:
 
     def _final(self) -> Tails:
         """All groups, with tails cut off that are a kernel elsewhere."""
-        clusters = self.clusters.all()
         if not self.enabled:
-            return Tails(clusters, [])
-        return cut_tails(clusters, self.readers, self.whole, self.access)
+            return Tails(self.clusters.all(), [])
+        before = self.clusters.all()
+        tails = cut_tails(before, self.readers, self.whole, self.access)
+        self._merge_columns()
+        gone = {*before} - {*self.clusters.all()}
+        return Tails([c for c in tails.clusters if c not in gone], tails.cuts)
+
+    def _merge_columns(self) -> None:
+        """Joins sums over columns to a kernel that reads the same value row by row."""
+        for value, nodes in self._readers_of_all().items():
+            found = [c for c in dict.fromkeys(map(self.clusters.of, nodes)) if not c.alone]
+            rows = [c for c in found if c.inner and c.size == value.aval.size]
+            for cluster in found if rows else ():
+                if self.clusters.of(cluster.nodes[0]) is cluster:
+                    self._join_columns(rows[0], cluster)
+
+    def _join_columns(self, rows: Cluster, columns: Cluster) -> None:
+        rows = self.clusters.of(rows.nodes[0])
+        small = len(rows.nodes) + len(columns.nodes) <= MAX_NODES
+        if not small or rows.check != columns.check or not reduce_across(rows, columns):
+            return
+        verdict = column_sums(rows, columns)
+        if isinstance(verdict, Union) and self.clusters.apart(rows, columns):
+            verdict.apply(self.clusters)
 
     def _storage(self, clusters: list[Cluster]) -> Storage:
         """Which value is read by which group, and which must be in memory whatever happens."""
@@ -237,6 +273,7 @@ class _Fuser:
             cluster.inner,
             frozenset(cluster.rows),
             frozenset(cluster.moved),
+            frozenset(cluster.columns),
             tuple(again),
         )
 

@@ -171,10 +171,17 @@ def run_kernel(
     """Runs one kernel on flat arrays."""
     extents = [evaluate_dim(e, sizes) for e in kernel.extents]
     count = math.prod(extents)
-    chunks: Sequence[Any] = [np.arange(count)] if points is None else points(count)
+    together = points is None or _sums(kernel)
+    chunks: Sequence[Any] = [np.arange(count)] if together or points is None else points(count)
     for chunk in chunks if count else ():
         loops = np.unravel_index(np.asarray(chunk), extents) if extents else ()
         _Points(kernel, buffers, sizes, [np.asarray(i)[:, None] for i in loops], len(chunk)).run()
+
+
+def _sums(kernel: Kernel) -> bool:
+    """Whether outer points add to one place, in their order."""
+    stores = (it for stage in kernel.stages for it in stage.body if isinstance(it, Store))
+    return any(store.combine == "sum" for store in stores)
 
 
 class _Points:
@@ -256,7 +263,9 @@ class _Points:
         assert self.kernel.buffers[it.buffer].written
         value = self._spread(self.registers[it.value], steps).ravel()
         assert value.dtype == self.buffers[it.buffer].dtype
-        if it.combine == "add":
+        if it.combine == "sum":
+            self.buffers[it.buffer][index] = 0
+        if it.combine != "set":
             np.add.at(self.buffers[it.buffer], index, value)
         else:
             self.buffers[it.buffer][index] = value

@@ -33,6 +33,7 @@ from ..dtypes import DType
 from ..ir import Loc
 
 Register: TypeAlias = int
+Combine: TypeAlias = Literal["set", "add", "sum"]
 Lanes: TypeAlias = Literal["outer", "inner", "none"]
 
 
@@ -110,13 +111,17 @@ class Reduce:
 
 @dataclass(frozen=True)
 class Store:
-    """`buffer[index] = value`, or `+=` where `combine` is "add"."""
+    """`buffer[index] = value`, or `+=` where `combine` is "add".
+
+    With "sum", an element is what all outer points store there, added up in their order from 0: a
+    sum over columns beside reductions over rows.
+    """
 
     buffer: int
     index: Index
     value: Register
     dtype: DType
-    combine: Literal["set", "add"] = "set"
+    combine: Combine = "set"
 
 
 Instruction: TypeAlias = Load | Const | Position | Compute | Reduce | Store

@@ -65,11 +65,14 @@ def _write_all(builder: Builder, group: Group) -> None:
 
 def _write_stages(builder: Builder, stages: Stages) -> None:
     """Writes a kernel with reductions, loop by loop."""
-    point, row = builder.nest.point(), builder.nest.row()
+    point, row, column = builder.nest.point(), builder.nest.row(), builder.nest.column()
     for part in stages.loops:
         builder.begin_loops()
         for node in part.reductions:
             builder.reduce(node)
+        for node in part.columns:
+            (operand,), (result,) = node.operands, node.results
+            builder.store(operand, point, result, column, inner=True, combine="sum")
         for value in part.stores:
             builder.store(value, point, value, point, inner=True)
     for value in stages.rows:

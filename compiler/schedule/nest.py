@@ -79,6 +79,10 @@ class Nest:
         """The number of the outer point among the outer points."""
         return self._number([not inside for _, inside in self.runs])
 
+    def column(self) -> Expr:
+        """The number of the point among the points of its row."""
+        return self._number([inside for _, inside in self.runs])
+
     def _number(self, counted: list[bool]) -> Expr:
         step: Dim = 1
         steps: dict[int, Dim] = {}

@@ -9,6 +9,7 @@ from ..primitive import Call
 from .access import is_literal, plain_root
 from .builder import Builder
 from .indexing import Data, Expr, linear, split, strides, unflatten
+from .loops import Combine
 from .lowering import Lowered, runs_without_rows
 from .matrices import matrix_view
 from .nest import Nest
@@ -81,14 +82,14 @@ def lower_scatter(lowered: Lowered, group: Group) -> None:
     row = size_of(x.aval.shape[1:])
     runs = (index.aval.size, row)
     nest = Nest(tuple((size, True) for size in runs if size != 1))
-    add = node.prim.name == "scatter_add"
+    combine: Combine = "add" if node.prim.name == "scatter_add" else "set"
 
     def write(b: Builder) -> None:
         b.begin_loops()
         point = b.nest.point()
         which, inside = split(point, row, b.nest.extents)
         target = linear([(Expr(0, ((Data(b.position(index, which)), 1),)), row), (inside, 1)])
-        b.store(rows, point, out, target, inner=True, add=add)
+        b.store(rows, point, out, target, inner=True, combine=combine)
 
     wide = row != 1 and not (isinstance(row, int) and row < ADDED_LANES_FROM)
     lowered.run(group, nest, write, "inner" if wide and nest.extents else "none")

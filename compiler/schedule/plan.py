@@ -26,6 +26,7 @@ class Group:
         reduced: the dimensions of `shape` that its reductions combine.
         inner: whether reductions run over lanes of the innermost loop.
         rows: members that have one element for each row, not for each point.
+        columns: members that sum over rows beside reductions over columns.
         moved: members that are computed at other points than the space's own.
         again: nodes of other groups that are computed here again rather than stored there.
     """
@@ -38,6 +39,7 @@ class Group:
     inner: bool = False
     rows: frozenset[Node] = frozenset()
     moved: frozenset[Node] = frozenset()
+    columns: frozenset[Node] = frozenset()
     again: tuple[Node, ...] = ()
 
     @cached_property

@@ -189,7 +189,7 @@ def _instruction_text(it: Instruction, kernel: Kernel) -> str:
         case Reduce():
             return f"%{it.register} = reduce {it.combine} %{it.operand}"
         case Store():
-            sign = "+=" if it.combine == "add" else "="
+            sign = {"set": "=", "add": "+=", "sum": "sum="}[it.combine]
             return (
                 f"store {kernel.buffers[it.buffer].name}[{index_text(it.index)}] {sign} %{it.value}"
             )

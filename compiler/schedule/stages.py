@@ -19,9 +19,16 @@ from .plan import Group
 
 @dataclass
 class Loop:
-    """One loop over a row: the reductions that it completes, and the values that it writes."""
+    """One loop over a row.
+
+    Attributes:
+        reductions: what it completes.
+        columns: sums over all rows to which it adds.
+        stores: the values that it writes.
+    """
 
     reductions: list[Node] = field(default_factory=list)
+    columns: list[Node] = field(default_factory=list)
     stores: list[Value] = field(default_factory=list)
 
 
@@ -38,14 +45,16 @@ def stages_of(group: Group, access: Accesses) -> Stages:
     depths = _depths(group, access)
     loops = [Loop() for _ in range(max(depths.values()) + 1)]
     for node in group.nodes:
-        if is_reduction(node):
+        if node in group.columns:
+            loops[depths[node]].columns.append(node)
+        elif is_reduction(node):
             loops[depths[node] - 1].reductions.append(node)
     for value in group.stores:
-        if value.node not in group.rows:
+        if value.node not in group.rows and value.node not in group.columns:
             loops[depths[value.node]].stores.append(value)
     _Keeper(group, access).keep(loops)
     rows = tuple(v for v in group.stores if v.node in group.rows)
-    return Stages(tuple(x for x in loops if x.reductions or x.stores), rows)
+    return Stages(tuple(x for x in loops if x.reductions or x.columns or x.stores), rows)
 
 
 def _depths(group: Group, access: Accesses) -> dict[Node, int]:
@@ -54,7 +63,7 @@ def _depths(group: Group, access: Accesses) -> dict[Node, int]:
     for node in group.nodes:
         sources = [access(o).source.node for o in node.operands]
         depth = max((depths.get(s, 0) for s in sources), default=0)
-        depths[node] = depth + is_reduction(node)
+        depths[node] = depth + (is_reduction(node) and node not in group.columns)
     return depths
 
 
@@ -93,7 +102,8 @@ class _Keeper:
         """What a loop needs that an earlier one computed at some cost; notes what it computes."""
         kept: list[Value] = []
         met: set[Value] = set()
-        stack = [v for node in loop.reductions for v in self._operands(node)] + loop.stores
+        nodes = [*loop.reductions, *loop.columns]
+        stack = [v for node in nodes for v in self._operands(node)] + loop.stores
         while stack:
             value = stack.pop()
             if value in met or written.get(value, number) < number:

@@ -11,18 +11,22 @@ from ..primitive import Call, Gather, Matmul, Scatter, Window
 from .access import Access, is_over_lanes, is_reduction, runs_of
 from .clusters import Cluster, Clusters, Edge
 
+MAX_COLUMNS = 4096
+"""Columns whose sums are added up in memory, row by row: they must stay in the first cache."""
+
 
 class Union(NamedTuple):
     """A merger that is allowed: `gone` becomes part of `kept`.
 
     With `rows_of`, what are points in `gone` are rows of `kept`; with `moved`, they come in another
-    order.
+    order; with `columns`, what `gone` reduces are sums over the rows of `kept`.
     """
 
     kept: Cluster
     gone: Cluster
     rows_of: bool = False
     moved: bool = False
+    columns: bool = False
 
     def apply(self, clusters: Clusters) -> None:
         """Merges the groups."""
@@ -31,6 +35,8 @@ class Union(NamedTuple):
             gone.rows.update(gone.nodes)
         if self.moved:
             gone.moved.update(gone.nodes)
+        if self.columns:
+            gone.columns, gone.rows, gone.runs = gone.rows, set(), None
         if gone.runs is not None:
             kept.shape, kept.axes = gone.shape, gone.axes
             kept.runs, kept.inner = gone.runs, gone.inner
@@ -65,12 +71,39 @@ def one_space(p: Cluster, c: Cluster) -> Union | WhyNot:
     if p.size != c.size:
         return WhyNot(f"iteration spaces differ: {_shape(p.shape)} against {_shape(c.shape)}")
     if p.runs is not None and c.runs is not None:
+        for rows, columns in ((p, c), (c, p)):
+            if reduce_across(rows, columns):
+                return column_sums(rows, columns)
         if p.runs != c.runs:
             over = [f"{_shape(x.axes)} of {_shape(x.shape)}" for x in (p, c)]
             return WhyNot(f"reductions over different dimensions: {over[0]} against {over[1]}")
         if p.inner != c.inner:
             return WhyNot("reductions in different orders: one over lanes, one over rows")
     return Union(p, c)
+
+
+def reduce_across(rows: Cluster, columns: Cluster) -> bool:
+    """Whether one group reduces each row over lanes, and the other each column of the same rows."""
+    if rows.runs is None or columns.runs is None or not rows.inner or len(rows.runs) != 2:
+        return False
+    return columns.runs == tuple((size, not reduced) for size, reduced in rows.runs)
+
+
+def column_sums(rows: Cluster, columns: Cluster) -> Union | WhyNot:
+    """Sums over columns in the kernel of the rows: each row is added to what is in memory."""
+    assert rows.runs is not None
+    (count, _), (width, _) = rows.runs
+    if not isinstance(count, int) or not isinstance(width, int):
+        return WhyNot("sums over columns beside reductions over rows need sizes that are known")
+    for node in columns.rows:
+        dtypes = {v.aval.dtype for v in (*node.operands, *node.results)}
+        if node.prim.name != "reduce_sum" or not is_reduction(node) or len(dtypes) > 1:
+            return WhyNot("only plain sums over columns can be made beside reductions over rows")
+        if node.results[0].aval.dtype.name == "f16":
+            return WhyNot("f16 is summed in f32, which memory does not hold")
+    if width > MAX_COLUMNS:
+        return WhyNot(f"sums over more than {MAX_COLUMNS} columns would not stay in the cache")
+    return Union(rows, columns, columns=True)
 
 
 def _shape(shape: Shape) -> str:
