@@ -260,6 +260,34 @@ def test_what_a_check_needs_runs_before_it() -> None:
     assert sweeps(found) == [2]
 
 
+def test_what_writes_one_value_keeps_its_order() -> None:
+    """The bases are filled in one sweep, and two of the parts are written in another."""
+    found = agree(
+        """
+        func @f(%x: f32[4], %y: f32[4], %z: f32[4]) -> (f32[10], f32[10], f32[10]) {
+          %o: f32[10] = full {value = 0.0}
+          %a: f32[10] = set_slice %o, %x {start = [2], step = [1]}
+          %b: f32[10] = set_slice %o, %y {start = [3], step = [1]}
+          %c: f32[10] = set_slice %o, %z {start = [0], step = [1]}
+          return %a, %b, %c
+        }""",
+        [numbers(4, seed=seed) for seed in range(3)],
+    )
+    assert sweeps(found) == [3, 2]
+
+
+def test_parts_of_equal_shape_are_written_by_one_kernel() -> None:
+    inputs = ", ".join(f"%x{i}: f32[3,{4 if i % 2 else 5}]" for i in range(6))
+    parts = ", ".join(f"%x{i}" for i in range(6))
+    text = f"""
+        func @f({inputs}) -> (f32[3,27]) {{
+          %y: f32[3,27] = concat {parts} {{dim = 1}}
+          return %y
+        }}"""
+    found = agree(text, [numbers(3, 4 if i % 2 else 5, seed=i) for i in range(6)])
+    assert len(found.steps) == len(found.kernels) == 2
+
+
 # --- tails ----------------------------------------------------------------------------------------
 
 LAYER = """

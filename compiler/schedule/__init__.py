@@ -2,7 +2,7 @@
 
 fuse    Graph -> FusionPlan    which nodes run together, and why other edges stay cut
 lower   FusionPlan -> Lowered  each group as loop nests, steps over values
-joined  steps -> steps         independent kernels of one form run as one step
+join    Lowered -> Lowered     independent kernels of one form run as one step
 place   Lowered -> Program     order, memory, in-place writes
 """
 
@@ -18,7 +18,7 @@ from .memory import place
 from .plan import FusionPlan
 from .printing import print_kernels, print_memory, print_plan
 from .program import Program
-from .sweeps import find_sweeps, joined
+from .sweeps import join_sweeps
 
 __all__ = [
     "FusionPlan",
@@ -67,7 +67,5 @@ def schedule_stages(graph: Graph, target: Target, *, fuse: bool = True) -> Sched
     del target
     plan = make_plan(graph, enabled=fuse)
     lowered = lower(plan)
-    sweeps = find_sweeps(lowered) if fuse else []
-    lowered.steps = joined(lowered.steps, sweeps)
-    groups = tuple(tuple(lowered.group[step] for step in sweep) for sweep in sweeps)
-    return Scheduled(replace(plan, sweeps=groups), place(lowered))
+    sweeps = join_sweeps(lowered) if fuse else []
+    return Scheduled(replace(plan, sweeps=tuple(sweeps)), place(lowered))

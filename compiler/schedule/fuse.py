@@ -13,6 +13,7 @@ where it is needed (`moved`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from heapq import heappop, heappush
 
 from ..errors import WhyNot
@@ -229,27 +230,39 @@ class _Fuser:
             return Tails(self.clusters.all(), [])
         before = self.clusters.all()
         tails = cut_tails(before, self.readers, self.whole, self.access)
-        self._merge_columns()
+        ends = [*self._merge_columns()]
         gone = {*before} - {*self.clusters.all()}
-        return Tails([c for c in tails.clusters if c not in gone], tails.cuts)
+        return Tails([c for c in (*tails.clusters, *ends) if c not in gone], tails.cuts)
 
-    def _merge_columns(self) -> None:
-        """Joins sums over columns to a kernel that reads the same value row by row."""
+    def _merge_columns(self) -> Iterator[Cluster]:
+        """Joins sums over columns to a kernel that reads the same value row by row.
+
+        What was computed of the sums becomes a group of its own.
+        """
         for value, nodes in self._readers_of_all().items():
             found = [c for c in dict.fromkeys(map(self.clusters.of, nodes)) if not c.alone]
             rows = [c for c in found if c.inner and c.size == value.aval.size]
             for cluster in found if rows else ():
                 if self.clusters.of(cluster.nodes[0]) is cluster:
-                    self._join_columns(rows[0], cluster)
+                    yield from self._join_columns(self.clusters.of(rows[0].nodes[0]), cluster)
 
-    def _join_columns(self, rows: Cluster, columns: Cluster) -> None:
-        rows = self.clusters.of(rows.nodes[0])
+    def _join_columns(self, rows: Cluster, columns: Cluster) -> Iterator[Cluster]:
         small = len(rows.nodes) + len(columns.nodes) <= MAX_NODES
         if not small or rows.check != columns.check or not reduce_across(rows, columns):
             return
-        verdict = column_sums(rows, columns)
-        if isinstance(verdict, Union) and self.clusters.apart(rows, columns):
-            verdict.apply(self.clusters)
+        end = [n for n in columns.nodes if n in columns.rows and not is_reduction(n)]
+        read = {r for n in end for v in n.results for r in self.readers.get(v, ())}
+        verdict = column_sums(rows, columns, {*end})
+        if isinstance(verdict, WhyNot) or not self.clusters.apart(rows, columns):
+            return
+        if read & ({*columns.nodes} - {*end}):
+            return
+        columns.nodes = [n for n in columns.nodes if n not in end]
+        columns.rows -= {*end}
+        verdict.apply(self.clusters)
+        if end:
+            aval = end[0].results[0].aval
+            yield Cluster(end, 0, aval.shape, aval.size, check=columns.check)
 
     def _storage(self, clusters: list[Cluster]) -> Storage:
         """Which value is read by which group, and which must be in memory whatever happens."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from ..aval import Dim, Shape, size_of
 from ..errors import WhyNot
 from ..ir import Node, Value
@@ -18,6 +21,9 @@ from .program import MatrixView, RunCall, RunCopy, RunMatmul
 
 ADDED_LANES_FROM = 2
 """Elements of a scattered row from which it is worth a loop over lanes."""
+
+MAX_PARTS = 32
+"""Parts of a concatenation that one kernel writes."""
 
 INTEGER_PARAMS = {"integers": ("low", "high")}
 FLOAT_PARAMS = {
@@ -96,33 +102,48 @@ def lower_scatter(lowered: Lowered, group: Group) -> None:
 
 
 def lower_window(lowered: Lowered, group: Group) -> None:
-    """For each part a kernel that writes it into its window of the result."""
+    """Kernels that write parts into their windows of the result, one for parts of equal shape."""
     node = group.root
     out = node.results[0]
     if node.prim.name == "set_slice":
         base, part = node.operands
         _base(lowered, base, out)
-        _part(lowered, group, part, node.params["start"], node.params["step"])
+        _write_parts(lowered, group, [_Part(part, node.params["start"], node.params["step"])])
         return
     dim = node.params["dim"]
     offset: Dim = 0
-    for part in node.operands:
-        start = tuple(offset if axis == dim else 0 for axis in range(part.aval.ndim))
-        _part(lowered, group, part, start, (1,) * part.aval.ndim)
-        offset = offset + part.aval.shape[dim]
+    alike: dict[Shape, list[_Part]] = {}
+    for value in node.operands:
+        start = tuple(offset if axis == dim else 0 for axis in range(value.aval.ndim))
+        alike.setdefault(value.aval.shape, []).append(_Part(value, start))
+        offset = offset + value.aval.shape[dim]
+    for parts in alike.values():
+        for first in range(0, len(parts), MAX_PARTS):
+            _write_parts(lowered, group, parts[first : first + MAX_PARTS])
 
 
-def _part(lowered: Lowered, group: Group, part: Value, start: Shape, step: Shape) -> None:
+class _Part(NamedTuple):
+    """A value, and the index of the result at which it starts; `step` as a slice has it."""
+
+    value: Value
+    start: Shape
+    step: Shape = ()
+
+
+def _write_parts(lowered: Lowered, group: Group, parts: Sequence[_Part]) -> None:
+    """One kernel that writes parts of equal shape into their places."""
     out = group.root.results[0]
-    steps = strides(out.aval.shape)
+    shape, steps = parts[0].value.aval.shape, strides(out.aval.shape)
 
     def write(b: Builder) -> None:
         point = b.nest.point()
-        indices = unflatten(point, part.aval.shape, b.nest.extents)
-        places = [linear([(i, k)], s) for i, s, k in zip(indices, start, step, strict=True)]
-        b.store(part, point, out, linear(zip(places, steps, strict=True)), inner=False)
+        indices = unflatten(point, shape, b.nest.extents)
+        for value, start, step in parts:
+            pairs = zip(indices, start, step or (1,) * len(start), strict=True)
+            places = [linear([(i, k)], s) for i, s, k in pairs]
+            b.store(value, point, out, linear(zip(places, steps, strict=True)), inner=False)
 
-    lowered.run(group, Nest(runs_without_rows(part.aval.shape, inside=False)), write)
+    lowered.run(group, Nest(runs_without_rows(shape, inside=False)), write)
 
 
 def _base(lowered: Lowered, base: Value, out: Value) -> None:

@@ -48,10 +48,8 @@ def skeleton(kernel: Kernel) -> Key:
     buffers = tuple((b.dtype, b.written) for b in kernel.buffers)
     lane = len(kernel.extents) - 1 if kernel.lanes == "outer" else -1
     extents = _fixed_extents(kernel.extents, kernel.lanes == "outer" and len(kernel.extents) > 1)
-    stages = tuple(
-        (_fixed_extents(s.extents, kernel.lanes == "inner"), _body_key(s, lane))
-        for s in kernel.stages
-    )
+    in_lanes = kernel.lanes == "inner" and len(kernel.extents) > 0
+    stages = tuple((_fixed_extents(s.extents, in_lanes), _body_key(s, lane)) for s in kernel.stages)
     return kernel.lanes, buffers, extents, stages
 
 

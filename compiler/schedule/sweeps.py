@@ -12,12 +12,13 @@ memory would be held until then, and leave the cache.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from heapq import heappop, heappush
 
 from .cost import nominal
 from .loops import Kernel
 from .lowering import Lowered
 from .order import Dependencies
-from .program import RunKernel, RunSweep, Step
+from .program import RunKernel, RunSweep, Step, kernel_runs
 from .sharing import Key, skeleton
 from .whole import whole_values
 
@@ -25,38 +26,72 @@ HELD = 64 << 10
 """Bytes of temporaries that may wait for a sweep."""
 
 
-def find_sweeps(lowered: Lowered) -> list[tuple[int, ...]]:
-    """The numbers of steps that can be one sweep, for each sweep."""
+def join_sweeps(lowered: Lowered) -> list[tuple[int, ...]]:
+    """Joins what may join in `lowered.steps`; the groups of each sweep."""
     graph = Dependencies(lowered.steps, {})
-    sizes, held = _held(lowered), dict[Key, int]()
-    found: dict[Key, list[int]] = {}
+    sweeps = _found(lowered, graph)
+    lowered.steps = _joined(lowered.steps, sweeps, graph)
+    return [tuple(lowered.group[step] for step in sweep) for sweep in sweeps]
+
+
+def _found(lowered: Lowered, graph: Dependencies) -> list[tuple[int, ...]]:
+    """The numbers of the steps of each sweep."""
+    alike: dict[Key, list[int]] = {}
     for i, step in enumerate(lowered.steps):
         if isinstance(step, RunKernel):
             key = graph.heights[i], graph.check[i], skeleton(step.kernel)
-            more = held.get(key, 0) + sum(sizes[b] for b in graph.reads[i])
-            if more <= HELD:
-                held[key] = more
-                found.setdefault(key, []).append(i)
-    return [tuple(numbers) for numbers in found.values() if len(numbers) > 1]
+            alike.setdefault(key, []).append(i)
+    held = _held(lowered, graph)
+    found = (tuple(_without_holders(n, held, graph)) for n in alike.values() if len(n) > 1)
+    return [numbers for numbers in found if len(numbers) > 1]
 
 
-def _held(lowered: Lowered) -> list[int]:
-    """For each value the bytes that are free after its last use."""
+def _held(lowered: Lowered, graph: Dependencies) -> list[int]:
+    """For each step the bytes of temporaries that nobody reads after it."""
     kept = {*lowered.plan.graph.inputs, *whole_values(lowered.plan.graph, {})}
-    return [0 if v in kept else nominal(v.aval.nbytes) for v in lowered.values]
+    sizes = [0 if v in kept else nominal(v.aval.nbytes) for v in lowered.values]
+    last: dict[int, int] = {}
+    for i, read in enumerate(graph.reads):
+        for value in read:
+            last[value] = min(graph.heights[i], last.get(value, graph.heights[i]))
+    return [
+        sum(sizes[v] for v in read if last[v] == height)
+        for read, height in zip(graph.reads, graph.heights, strict=True)
+    ]
 
 
-def joined(steps: Sequence[Step], sweeps: Sequence[tuple[int, ...]]) -> list[Step]:
-    """The steps with each sweep as one, in the place of its last segment."""
-    last = {numbers[-1]: numbers for numbers in sweeps}
-    gone = {n for numbers in sweeps for n in numbers[:-1]}
+def _without_holders(
+    numbers: Sequence[int], held: Sequence[int], graph: Dependencies
+) -> Iterator[int]:
+    """The steps that wait for no others, or hold little meanwhile."""
+    ready = {i: max(graph.above[i], default=-1) for i in numbers}
+    latest, total = max(ready.values()), 0
+    for i in numbers:
+        more = held[i] if ready[i] < latest else 0
+        if total + more <= HELD:
+            total += more
+            yield i
+
+
+def _joined(
+    steps: Sequence[Step], sweeps: Sequence[tuple[int, ...]], graph: Dependencies
+) -> list[Step]:
+    """The steps in an order in which they can run, each sweep as one.
+
+    A sweep comes where its last segment was, unless a step before that needs it.
+    """
+    members = {i: (i,) for i in range(len(steps))} | {n: s for s in sweeps for n in s}
+    waits = {s: sum(len(graph.above[n]) for n in s) for s in set(members.values())}
+    ready = sorted((s[-1], s) for s, count in waits.items() if not count)
     result: list[Step] = []
-    for i, step in enumerate(steps):
-        if i in last:
-            runs = [steps[n] for n in last[i]]
-            result.append(RunSweep(tuple(r for r in runs if isinstance(r, RunKernel))))
-        elif i not in gone:
-            result.append(step)
+    while ready:
+        _, numbers = heappop(ready)
+        runs = tuple(r for n in numbers for r in kernel_runs(steps[n]))
+        result.append(RunSweep(runs) if len(numbers) > 1 else steps[numbers[0]])
+        for below in (members[m] for n in numbers for m in graph.below[n]):
+            waits[below] -= 1
+            if not waits[below]:
+                heappush(ready, (below[-1], below))
     return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from ..aval import Shape, size_of
@@ -89,13 +90,18 @@ def reduce_across(rows: Cluster, columns: Cluster) -> bool:
     return columns.runs == tuple((size, not reduced) for size, reduced in rows.runs)
 
 
-def column_sums(rows: Cluster, columns: Cluster) -> Union | WhyNot:
-    """Sums over columns in the kernel of the rows: each row is added to what is in memory."""
+def column_sums(
+    rows: Cluster, columns: Cluster, end: AbstractSet[Node] = frozenset()
+) -> Union | WhyNot:
+    """Sums over columns in the kernel of the rows: each row is added to what is in memory.
+
+    `end` is what will not join.
+    """
     assert rows.runs is not None
     (count, _), (width, _) = rows.runs
     if not isinstance(count, int) or not isinstance(width, int):
         return WhyNot("sums over columns beside reductions over rows need sizes that are known")
-    for node in columns.rows:
+    for node in (n for n in columns.nodes if n in columns.rows and n not in end):
         dtypes = {v.aval.dtype for v in (*node.operands, *node.results)}
         if node.prim.name != "reduce_sum" or not is_reduction(node) or len(dtypes) > 1:
             return WhyNot("only plain sums over columns can be made beside reductions over rows")
