@@ -44,7 +44,7 @@ class Cluster:
         alone: why no node may join, or "".
         check: the number of the first check that needs it; after the last check, how many there
             are.
-        reads: edges from other groups to its members; some may have become its own.
+        reads: edges from other groups to its members.
     """
 
     nodes: list[Node]
@@ -125,7 +125,8 @@ class Clusters:
         if gone.above & ~kept.above & ~kept.bits:
             told |= kept.serves
         kept.nodes += gone.nodes
-        kept.reads += gone.reads
+        reads = (*kept.reads, *gone.reads)
+        kept.reads = [e for e in reads if self.number(e.access.source.node) != k]
         kept.rows |= gone.rows
         kept.moved |= gone.moved
         kept.columns |= gone.columns
