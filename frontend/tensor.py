@@ -28,6 +28,7 @@ from .core import (
 from .defaults import default_float
 from .errors import UntraceableError
 from .frames import place
+from .functions.conversion import row_major
 from .methods import Methods
 from .printing import format_scalar, format_tensor
 from .tape import Entry, renew_view
@@ -172,7 +173,7 @@ class Tensor(Methods):
 
     def contiguous(self) -> Tensor:
         """Itself if contiguous, else a copy that is."""
-        return self if self.is_contiguous() else self.clone()
+        return self if self.is_contiguous() else row_major(self)
 
     def data_ptr(self) -> int:
         """Address of the first element."""
