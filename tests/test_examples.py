@@ -56,6 +56,14 @@ def digits(text: str, epochs: int = EPOCHS, accuracy: float = 97.0) -> None:
     assert re.search(r"a step +\d+ us eager, \d+ us compiled", text)
 
 
+def gpt(text: str) -> None:
+    first, last = numbers(r"(\d\.\d+)(?= ->| in \d)", text)
+    assert first == pytest.approx(math.log(96), abs=0.2)  # 96 characters, equally likely
+    assert last < first - 0.5
+    assert "step {'traces': 1, 'calls': 40, 'native_calls': 40}" in text
+    assert len(text.partition("\nThe ")[2]) == GPT_WRITES + 1  # and the line's end
+
+
 def read_a_kernel(text: str) -> None:
     values = [0.5 * x * (1 + math.tanh(0.7978845608 * (x + 0.044715 * x**3))) for x in range(-3, 4)]
     assert numbers(r"-?\d+\.\d{4}", tensors(text)[0]) == [round(v, 4) for v in values]
@@ -130,9 +138,19 @@ SHOWN: dict[str, Callable[[str], None]] = {
     "article/network_compiled.py": network_compiled,
     "article/preprocessing.py": preprocessing,
     "digits.py": digits,
+    "gpt.py": gpt,
     "quickstart.py": quickstart,
     "read_a_kernel.py": read_a_kernel,
 }
+
+GPT_WRITES = 60
+ARGUMENTS = {
+    "gpt.py": (
+        *("--layers", "2", "--heads", "2", "--width", "32", "--block", "16", "--batch", "8"),
+        *("--steps", "40", "--lr", "1e-2", "--prompt", "The ", "--sample", str(GPT_WRITES)),
+    )
+}
+"""For programs that take longer than a test may."""
 
 
 # --- tests ----------------------------------------------------------------------------------------
@@ -144,7 +162,7 @@ def test_every_example_is_here() -> None:
 
 @pytest.mark.parametrize("program", SHOWN)
 def test_example_shows_what_it_is_there_for(program: str) -> None:
-    SHOWN[program](run(program))
+    SHOWN[program](run(program, *ARGUMENTS.get(program, ())))
 
 
 def test_digits_takes_options() -> None:
