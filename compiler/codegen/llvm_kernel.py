@@ -60,11 +60,16 @@ Block: TypeAlias = Callable[[Number, int, "ir.Value | None", Carried], Sequence[
 
 
 def declare_kernel(module: ir.Module, kernel: Kernel, name: str, distinct: bool) -> ir.Function:
-    """An empty function; `distinct` promises that what it writes is none of its other buffers."""
+    """An empty function; `distinct` promises that what it writes is none of its other buffers.
+
+    It is not inlined: LLVM's time grows faster than a function's length, and a program may run
+    hundreds of kernels.
+    """
     words = [I64] * (len(kernel.symbols) + 2)
     kind = ir.FunctionType(VOID, [POINTER] * len(kernel.buffers) + words)
     function = ir.Function(module, kind, name)
     function.linkage = "internal"
+    function.attributes.add("noinline")
     names = [*(b.name for b in kernel.buffers), *kernel.symbols, "begin", "end"]
     for argument, label in zip(function.args, names, strict=True):
         argument.name = label
