@@ -34,7 +34,7 @@ from taut.compiler.schedule.indexing import (
 )
 from taut.compiler.schedule.interpret import interpret
 from taut.compiler.schedule.nest import Nest
-from taut.compiler.schedule.program import Program, RunMatmul, RunSweep
+from taut.compiler.schedule.program import Program, RunCopy, RunKernel, RunMatmul, RunSweep
 from taut.compiler.target import Target
 from taut.compiler.text import parse_graph
 from taut.frontend.testing import assert_same_bits
@@ -232,20 +232,46 @@ def test_parts_are_written_into_windows() -> None:
     assert kernels("""
     func @f<B>(%x: f32[B,3], %y: f32[2,3]) -> (f32[B+2,3]) {
       %a: f32[B,3] = exp %x
-      %g: f32[B+2,3] = concat %a, %y {dim = 0}
+      %b: f32[2,3] = neg %y
+      %g: f32[B+2,3] = concat %a, %b {dim = 0}
       return %g
     }""") == dedent("""\
-    kernel exp_concat<B>(x: f32 in, g: f32 out)  outer (B*3)  lanes outer
+    kernel exp_neg_concat<B>(x: f32 in, g: f32 out)  outer (B*3)  lanes outer
       stage:
         %0 = load x[i0]
         %1 = exp %0
         store g[i0] = %1
 
-    kernel exp_concat_2<B>(y: f32 in, g: f32 out)  outer (6)  lanes outer
+    kernel exp_neg_concat_2<B>(y: f32 in, g: f32 out)  outer (6)  lanes outer
       stage:
         %0 = load y[i0]
-        store g[i0 + B*3] = %0
+        %1 = neg %0
+        store g[i0 + B*3] = %1
     """)
+
+
+WINDOWS = {
+    "%g: f32[B+2,3] = concat %x, %y {dim = 0}": [0, 3 * B],
+    "%g: f32[B,6] = concat %x, %x {dim = 1}": ["concat"],
+    "%g: f32[8] = concat %r, %r {dim = 0}": ["concat"],
+    "%g: f32[5,3] = set_slice %z, %y {start = [2, 0], step = [1, 1]}": [0, 6],
+    "%g: f32[5,3] = set_slice %z, %y {start = [2, 0], step = [2, 1]}": [0, "set_slice"],
+    "%g: f32[4,4] = set_slice %w, %s {start = [1, 3], step = [5, 1]}": [0, 7],
+}
+"""For each window the element from which on it is copied, or the kernel that writes it."""
+
+
+@pytest.mark.parametrize("line", WINDOWS)
+def test_a_window_that_is_one_piece_of_memory_is_copied(line: str) -> None:
+    found = program(f"""
+    func @f<B>(
+        %x: f32[B,3], %y: f32[2,3], %z: f32[5,3], %w: f32[4,4], %r: f32[4], %s: f32[1,1]
+    ) -> ({line.split()[1]}) {{
+      {line}
+      return %g
+    }}""")
+    steps: list[Any] = [s.kernel.name if isinstance(s, RunKernel) else s for s in found.steps]
+    assert [s.offset if isinstance(s, RunCopy) else s for s in steps] == WINDOWS[line]
 
 
 def test_one_loop_runs_over_dimensions_that_are_reduced_together() -> None:

@@ -206,8 +206,12 @@ class _ProgramEmitter:
         """Copies nothing where both buffers are one piece of memory."""
         if self._word(step.source) == self._word(step.target):
             return
-        size = as_value(self._sizes(self._program.buffers[step.source].aval.nbytes))
+        aval = self._program.buffers[step.source].aval
+        size = as_value(self._sizes(aval.nbytes))
         target, source = self._pointer(step.target), self._pointer(step.source)
+        if step.offset != 0:
+            start = as_value(self._sizes(step.offset * aval.dtype.itemsize))
+            target = self._builder.gep(target, [start], source_etype=I8)
         operands = [target, source, size, constant(I1, False)]
         intrinsic(self._builder, "memcpy", VOID, operands, POINTER, POINTER, I64)
 

@@ -88,7 +88,7 @@ def quotient(x, y):
 _COPY = '''\
 @kernel
 def copy(source, target):
-    """Fills `target`, which is as long."""
+    """Fills `target`, or its beginning if it is longer."""
     for i in range(source.size):
         target[i] = source[i]
 '''
@@ -218,7 +218,10 @@ class _ModulePrinter:
             case RunCall():
                 return [self._call(step)]
             case RunCopy():
-                return [f"copy({self.buffers[step.source]}, {self.buffers[step.target]})"]
+                target = self.buffers[step.target]
+                if step.offset != 0:
+                    target += f"[{dim_text(step.offset, self.sizes)}:]"
+                return [f"copy({self.buffers[step.source]}, {target})"]
             case RunCheck():
                 message = " ".join(self.program.checks[step.number].split())
                 condition = f"if not {self.buffers[step.buffer]}[0]:  # {message}"

@@ -71,7 +71,7 @@ def renamed(step: Step, to: Sequence[int], labels: Sequence[str]) -> Step:
         case RunCall():
             return replace(step, buffers=tuple(to[b] for b in step.buffers))
         case RunCopy():
-            return RunCopy(to[step.source], to[step.target])
+            return replace(step, source=to[step.source], target=to[step.target])
         case RunCheck():
             return RunCheck(to[step.buffer], step.number)
 

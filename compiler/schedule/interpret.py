@@ -106,7 +106,8 @@ def _run(step: Step, program: Program, memory: _Memory, points: Points | None) -
         case RunCall():
             _call(step, memory)
         case RunCopy():
-            memory.buffers[step.target][:] = memory.buffers[step.source]
+            source, start = memory.buffers[step.source], memory.size(step.offset)
+            memory.buffers[step.target][start : start + source.size] = source
         case RunCheck():
             if memory.buffers[step.buffer].view(np.uint8)[0] != 1:
                 raise CheckFailed(program.checks[step.number])

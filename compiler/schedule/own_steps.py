@@ -131,8 +131,10 @@ class _Part(NamedTuple):
 
 
 def _write_parts(lowered: Lowered, group: Group, parts: Sequence[_Part]) -> None:
-    """One kernel that writes parts of equal shape into their places."""
+    """One kernel, or one copy, that writes parts of equal shape into their places."""
     out = group.root.results[0]
+    if len(parts) == 1 and _copied(lowered, parts[0], out):
+        return
     shape, steps = parts[0].value.aval.shape, strides(out.aval.shape)
 
     def write(b: Builder) -> None:
@@ -144,6 +146,26 @@ def _write_parts(lowered: Lowered, group: Group, parts: Sequence[_Part]) -> None
             b.store(value, point, out, linear(zip(places, steps, strict=True)), inner=False)
 
     lowered.run(group, Nest(runs_without_rows(shape, inside=False)), write)
+
+
+def _copied(lowered: Lowered, part: _Part, out: Value) -> bool:
+    """Copies a part that is in memory, as it will be in the result; False if it is not so."""
+    root, shape = plain_root(part.value), part.value.aval.shape
+    step = part.step or (1,) * len(shape)
+    if root not in lowered.plan.stored or not _is_one_piece(shape, out.aval.shape, step):
+        return False
+    steps = strides(out.aval.shape)
+    offset = sum((s * k for s, k in zip(part.start, steps, strict=True)), 0)
+    lowered.steps.append(RunCopy(lowered.number(root), lowered.number(out), offset))
+    return True
+
+
+def _is_one_piece(part: Shape, whole: Shape, step: Shape) -> bool:
+    """Whether a window of row-major memory has no gaps: what lies right of its rows is whole."""
+    sizes = [*zip(part, whole, step, strict=True)]
+    first = next((i for i, (size, _, _) in enumerate(sizes) if size != 1), len(sizes))
+    inside = all(size == full for size, full, _ in sizes[first + 1 :])
+    return inside and all(s == 1 for size, _, s in sizes if size != 1)
 
 
 def _base(lowered: Lowered, base: Value, out: Value) -> None:

@@ -117,7 +117,8 @@ def _step_text(step: Step, program: Program) -> str:
             )
             return f"call {step.function}({arguments})"
         case RunCopy():
-            return f"copy {name(step.source)} -> {name(step.target)}"
+            offset = f"+{step.offset}" if step.offset != 0 else ""
+            return f"copy {name(step.source)} -> {name(step.target)}{offset}"
         case RunCheck():
             return f"check {name(step.buffer)} else {step.number}: {program.checks[step.number]}"
 

@@ -120,10 +120,14 @@ class RunCall:
 
 @dataclass(frozen=True)
 class RunCopy:
-    """Copies a whole contiguous buffer (a state's shadow to its place, a base before a scatter)."""
+    """Copies a whole contiguous buffer (a state's shadow to its place, a base before a scatter).
+
+    It fills the target, or the part of it that begins at element `offset`.
+    """
 
     source: int
     target: int
+    offset: Dim = 0
 
 
 @dataclass(frozen=True)
