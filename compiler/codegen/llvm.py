@@ -66,20 +66,21 @@ def emit_llvm(program: Program, target: Target) -> ProgramSpec:
 
 
 class _ProgramEmitter:
-    """The entry function.  Its first block reads the table, each word that is used once."""
+    """The entry function.  Its first block reads the named sizes, its steps their buffers."""
 
     def __init__(self, module: ir.Module, program: Program, target: Target) -> None:
         self._module, self._program = module, program
         self._layout = layout_of(program)
         self._operations = Operations(module)
         self._products = Products(module, target)
-        self._pointers: dict[int, ir.Value] = {}
         runs = [run for step in program.steps for run in kernel_runs(step)]
         self._flat = {kernel: flatten(kernel) for kernel in program.kernels}
         self._in_place = {self._flat[run.kernel] for run in runs if self._is_in_place(run)}
         self._kernels: dict[Kernel, ir.Function] = {}
 
         function = ir.Function(module, ir.FunctionType(I32, [POINTER]), ENTRY)
+        for attribute in ("noinline", "optnone"):  # straight calls, and many of them
+            function.attributes.add(attribute)
         (self._table,) = function.args
         self._table.name = "table"
         entry, steps = function.append_basic_block("table"), function.append_basic_block("steps")
@@ -129,18 +130,17 @@ class _ProgramEmitter:
         return word
 
     def _pointer(self, buffer: int) -> ir.Value:
-        word = self._word(buffer)
-        if word not in self._pointers:
-            address = self._address_of_word(word)
-            name = self._program.buffers[buffer].name
-            self._pointers[word] = self._entry.load(address, name=name, align=8, typ=POINTER)
-        return self._pointers[word]
+        """A buffer's address, read where it is needed: thousands of live values cost LLVM dear."""
+        address = self._address_of_word(self._builder, self._word(buffer))
+        name = self._program.buffers[buffer].name
+        return self._builder.load(address, name=name, align=8, typ=POINTER)
 
     def _read_size(self, name: str) -> ir.Value:
-        return self._entry.load(self._address_of_word(self._words[name]), align=8, typ=I64)
+        address = self._address_of_word(self._entry, self._words[name])
+        return self._entry.load(address, align=8, typ=I64)
 
-    def _address_of_word(self, word: int) -> ir.Value:
-        return self._entry.gep(self._table, [index(word)], source_etype=I64)
+    def _address_of_word(self, builder: ir.IRBuilder, word: int) -> ir.Value:
+        return builder.gep(self._table, [index(word)], source_etype=I64)
 
     # --- steps ------------------------------------------------------------------------------------
 
