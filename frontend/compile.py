@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from ..compiler.aval import Aval, Shape
 from ..compiler.ir import Graph
+from ..runtime.collector import paused
 from .context import current
 from .core import TensorBase, shape_of
 from .defaults import default_float
@@ -143,9 +144,11 @@ class CompiledFunction(Generic[P, R]):
                 result = known.call(leaves)
                 if result is not MISS:
                     return known, result
-            recording, key = self._record(key, leaves, structure)
+            with paused():
+                recording, key = self._record(key, leaves, structure)
             try:
-                made = self._link(recording)
+                with paused():
+                    made = self._link(recording)
                 result = made.call(leaves)
                 if result is MISS:
                     raise RuntimeError(

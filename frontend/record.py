@@ -280,7 +280,7 @@ def _backward_part(
     }
     if not heads:
         return None
-    before = dict(trace.locs), dict(trace.names)
+    before = trace.annotations()
     base = len(trace.inputs)
     seeds = [graph_input(base + i, outputs.values[o].aval) for i, o in enumerate(heads)]
     with using(Mode(trace, False)):
@@ -296,7 +296,7 @@ def _backward_part(
     inputs = (*trace.inputs[:base], *seeds)
     locs = {node: tuple(places) for node, places in trace.locs.items()}
     graph = Graph(f"{trace.name}_backward", inputs, tuple(values.values()), locs=locs)
-    trace.locs, trace.names = before
+    trace.restore(before)
     return BackwardPart(graph, tuple(heads), tuple(values))
 
 

@@ -104,6 +104,8 @@ class Trace:
         self.locs: dict[Node, list[Loc]] = {}
         self.roots: list[Value] = []
         self._named: tuple[tuple[int, int], Value] | None = None
+        self._taken: set[str] = set()
+        self._first_free: dict[str, int] = {}
         self.modules: dict[int, tuple[Any, Any]] = {}
         self.outside = Outside()
         self._places: dict[int, int] = {}
@@ -260,10 +262,19 @@ class Trace:
     def _name_result(self, value: Value, name: str, call: tuple[int, int]) -> None:
         """Names a value after the variable of the running call, whose last value has the name."""
         if self._named is not None and self._named[0] == call:
-            self.names.pop(self._named[1], None)
+            self._free(self.names.pop(self._named[1], None))
         if value not in self.names:
             self.names[value] = self._unique(name)
             self._named = call, value
+
+    def annotations(self) -> tuple[Any, ...]:
+        """Copies of the names and lines so far, for `restore`."""
+        found = self.locs, self.names, self._taken, self._first_free
+        return tuple([each.copy() for each in found])
+
+    def restore(self, annotations: tuple[Any, ...]) -> None:
+        """Forgets the names and lines since `annotations`."""
+        self.locs, self.names, self._taken, self._first_free = annotations
 
     def name_state(self, known: dict[Storage, str]) -> None:
         """Names the inputs that are state, given readable names of storages."""
@@ -282,12 +293,22 @@ class Trace:
         known.extend(loc for loc in locs if loc is not None and loc not in known)
 
     def _unique(self, name: str) -> str:
-        taken = set(self.names.values())
-        candidate, number = name, 1
-        while candidate in taken:
+        """A name that no value has: `name`, or `name` with the first number that is free."""
+        number = self._first_free.get(name, 1)
+        while (candidate := f"{name}_{number}" if number > 1 else name) in self._taken:
             number += 1
-            candidate = f"{name}_{number}"
+        self._first_free[name] = number
+        self._taken.add(candidate)
         return candidate
+
+    def _free(self, name: str | None) -> None:
+        """Lets a name be given again."""
+        if name is not None:
+            self._taken.discard(name)
+            stem, _, number = name.rpartition("_")
+            self._first_free.pop(name, None)
+            if number.isdecimal():
+                self._first_free[stem] = min(self._first_free.get(stem, 1), int(number))
 
     def graph(self, outputs: Sequence[Value], donations: Sequence[int | None]) -> Graph:
         """The recording as a graph; what it assumes of sizes that nobody knows, it checks."""

@@ -628,3 +628,57 @@ def test_what_a_differentiable_result_prints_as() -> None:
     w = nn.Parameter(taut.ones(2))
     result = taut.compile(lambda x: w * x)(taut.ones(2))
     assert repr(result) == "tensor([1., 1.], grad_fn=<CompiledFunctionBackward>)"
+
+
+# --- tracing at length --------------------------------------------------------------------------
+
+
+def test_variables_of_one_name_are_numbered_in_order() -> None:
+    def function(x: Any) -> Any:
+        y_2 = x * 2
+        for _ in range(3):
+            y = y_2 + x
+            y = y * y  # the last value of a call has its variable's name
+            y_2 = y
+        return y_2
+
+    compiled = taut.compile(function)
+    compiled(taut.ones(2))
+    names = list(compiled.recording().graph.names.values())
+    assert names == ["x", "y_2", "y", "y_3", "y_4", "y_5", "y_6", "y_7"]
+
+
+def test_names_that_are_free_again_are_given_again() -> None:
+    from taut.frontend.trace import Trace
+
+    trace = Trace("f")
+    assert [trace._unique("a") for _ in range(3)] == ["a", "a_2", "a_3"]
+    trace._free("a_2")
+    assert [trace._unique(name) for name in ("a", "a", "a_2")] == ["a_2", "a_4", "a_2_2"]
+    trace._free("a")
+    assert trace._unique("a") == "a"
+
+
+def test_the_collector_is_paused_only_while_compiling() -> None:
+    import gc
+
+    seen: list[bool] = []
+
+    def function(x: Any) -> Any:
+        seen.append(gc.isenabled())
+        if len(seen) == 2:
+            raise ValueError("a mistake")
+        return x + 1
+
+    compiled = taut.compile(function)
+    compiled(taut.ones(2))
+    with pytest.raises(ValueError, match="a mistake"):
+        compiled(taut.ones(3))
+    assert seen == [False, False]
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        compiled(taut.ones(4))
+        assert not gc.isenabled()  # as it was
+    finally:
+        gc.enable()
