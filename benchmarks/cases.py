@@ -10,6 +10,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import gpt_step
 import numpy as np
 
 Step = Callable[[], Any]
@@ -168,6 +169,7 @@ CASES: dict[str, Callable[[str], Step]] = {
     "digits": lambda peer: _trained(peer, (64, 128, 64, 10), 64, "ReLU", adam=True),
     "mlp": lambda peer: _trained(peer, (784, 256, 256, 10), 64, "Tanh", adam=False),
     "gelu": lambda peer: _function(peer, (1 << 20,), "gelu"),
+    "gpt": gpt_step.make_step,
     "softmax": lambda peer: _function(peer, (1024, 512), "softmax"),
 }
 
