@@ -266,9 +266,12 @@ def test_what_writes_one_value_keeps_its_order() -> None:
         """
         func @f(%x: f32[4], %y: f32[4], %z: f32[4]) -> (f32[10], f32[10], f32[10]) {
           %o: f32[10] = full {value = 0.0}
-          %a: f32[10] = set_slice %o, %x {start = [2], step = [1]}
-          %b: f32[10] = set_slice %o, %y {start = [3], step = [1]}
-          %c: f32[10] = set_slice %o, %z {start = [0], step = [1]}
+          %p: f32[4] = neg %x
+          %q: f32[4] = neg %y
+          %r: f32[4] = neg %z
+          %a: f32[10] = set_slice %o, %p {start = [2], step = [1]}
+          %b: f32[10] = set_slice %o, %q {start = [3], step = [1]}
+          %c: f32[10] = set_slice %o, %r {start = [0], step = [1]}
           return %a, %b, %c
         }""",
         [numbers(4, seed=seed) for seed in range(3)],
