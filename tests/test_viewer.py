@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from taut.compiler import parse_graph
 from taut.compiler.ir import Graph
 from taut.compiler.primitive import all_primitives
-from taut.compiler.schedule.program import RunKernel
+from taut.compiler.schedule.program import RunKernel, RunSweep
 from taut.frontend.cli import cli
 from taut.frontend.report import Report
 from taut.frontend.report_dot import report_dot
@@ -140,21 +140,19 @@ def test_blocks_hold_the_whole_text_of_each_stage(folder: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(25))
 def test_steps_are_made_of_the_groups_of_random_graphs(seed: int) -> None:
-    # Native code draws no numbers of half precision.
-    drawing = {"uniform", "normal", "uniform_between", "normal_scaled"}
-    names = [p.name for p in all_primitives() if p.name not in {"input", *drawing}]
+    names = [p.name for p in all_primitives() if p.name != "input"]
     rng = np.random.default_rng(seed)
     report = Report(random_graph(rng, 25, symbolic=seed % 3 == 0, primitives=names), LLVM)
     origins = Origins(report).programs[0]
     plan = report.programs[0].scheduled.plan
     groups = [frozenset().union(*map(origins.of_node, g.nodes)) for g in plan.groups]
-    steps = [found for found in origins.steps if found]
+    runs = list(zip(report.programs[0].scheduled.program.steps, origins.steps, strict=True))
+    steps = [found for step, found in runs if found and not isinstance(step, RunSweep)]
     operands = ([o.node for n in g.nodes for o in n.operands] for g in plan.groups)
     read = [frozenset().union(*map(origins.of_node, nodes)) for nodes in operands]
     whole = [group | others for group, others in zip(groups, read, strict=True)]
     assert all(any(found <= group for group in whole) for found in steps), "of one group each"
-    assert all(any(group & found for found in steps) for group in groups), "none without a step"
-    runs = zip(report.programs[0].scheduled.program.steps, origins.steps, strict=True)
+    assert all(any(group & found for found in origins.steps) for group in groups), "no step"
     kernels = [found for step, found in runs if isinstance(step, RunKernel) and len(found) > 1]
     assert all(found in groups for found in kernels)
     (_, llvm) = columns_of(report, Origins(report), {"llvm"})

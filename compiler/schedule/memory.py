@@ -257,15 +257,15 @@ def _with_runs(steps: list[Step], runs: list[RunKernel]) -> list[Step]:
 
 
 def _named(steps: list[Step]) -> list[Step]:
-    """Kernel names that are unique; equal kernels have one name, and are one object."""
-    named: dict[Kernel, Kernel] = {}
+    """Kernel names that are unique; equal kernels have one name, and each keeps its own lines."""
+    names: dict[Kernel, str] = {}
     taken: dict[str, int] = {}
     runs: list[RunKernel] = []
     for run in (run for step in steps for run in kernel_runs(step)):
-        if run.kernel not in named:
+        name = names.get(run.kernel)
+        if name is None:
             stem = run.kernel.name
             taken[stem] = count = taken.get(stem, 0) + 1
-            name = stem if count == 1 else f"{stem}_{count}"
-            named[run.kernel] = replace(run.kernel, name=name)
-        runs.append(replace(run, kernel=named[run.kernel]))
+            name = names[run.kernel] = stem if count == 1 else f"{stem}_{count}"
+        runs.append(replace(run, kernel=replace(run.kernel, name=name)))
     return _with_runs(steps, runs)

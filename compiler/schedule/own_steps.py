@@ -156,7 +156,8 @@ def _copied(lowered: Lowered, part: _Part, out: Value) -> bool:
         return False
     steps = strides(out.aval.shape)
     offset = sum((s * k for s, k in zip(part.start, steps, strict=True)), 0)
-    lowered.steps.append(RunCopy(lowered.number(root), lowered.number(out), offset))
+    numbers = lowered.number(root), lowered.number(out)
+    lowered.steps.append(RunCopy(*numbers, offset, of=lowered.names[out]))
     return True
 
 

@@ -122,12 +122,14 @@ class RunCall:
 class RunCopy:
     """Copies a whole contiguous buffer (a state's shadow to its place, a base before a scatter).
 
-    It fills the target, or the part of it that begins at element `offset`.
+    It fills the target, or the part of it that begins at element `offset`.  `of` is the name of
+    the value that it computes, for people, where it computes one.
     """
 
     source: int
     target: int
     offset: Dim = 0
+    of: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,11 @@ def _shared(runs: list[RunKernel]) -> list[RunKernel]:
     own = tuple(s for s in first.symbols if s in kept)
     kernel = replace(kernel, symbols=(*own, *names))
     return [
-        RunKernel(kernel, run.buffers, (*map(symbol, own), *(slot[i] for slot in differing)))
+        RunKernel(
+            replace(kernel, locs=run.kernel.locs),  # each run has lines of its own
+            run.buffers,
+            (*map(symbol, own), *(slot[i] for slot in differing)),
+        )
         for i, run in enumerate(runs)
     ]
 

@@ -167,19 +167,27 @@ def parts(step: Any, kind: type[Any]) -> Iterator[Any]:
     """The records of a kind in a step, also in steps that it is made of."""
     if isinstance(step, kind):
         yield step
-    elif is_dataclass(step):
-        for part in fields(step):
-            yield from parts(getattr(step, part.name), kind)
+    else:
+        for part in _inside(step):
+            yield from parts(part, kind)
+
+
+def _inside(record: Any) -> Iterator[Any]:
+    """What a record, or a tuple of them, is made of."""
+    if is_dataclass(record):
+        yield from (getattr(record, part.name) for part in fields(record))
+    elif isinstance(record, tuple):
+        yield from record
 
 
 def _names_in(step: Any) -> Iterator[str]:
     """The names of values that a step, or a step in it, says that it computes."""
-    if is_dataclass(step) and not isinstance(step, Kernel):
+    if not isinstance(step, Kernel):
         of = getattr(step, "of", None)
         if of is not None:
             yield of
-        for part in fields(step):
-            yield from _names_in(getattr(step, part.name))
+        for part in _inside(step):
+            yield from _names_in(part)
 
 
 def _owners(source: str) -> Iterator[tuple[str | int, str]]:
