@@ -106,7 +106,7 @@ class Primitive:
         doc: one line for `taut ops`.
         from_type: parameters that the result's type implies, so that text leaves them out.
         view: whether eager mode's result shares memory with its first operand.
-        batch: the batching rule (for `vmap`).
+        batch: the batching rule, for `vmap`; `primitives/batching.py` says what it does.
     """
 
     name: str
@@ -149,6 +149,12 @@ class Primitive:
         if self.lowering is None:
             raise CompileError(f"{self.name} has no lowering, so it cannot be compiled")
         return self.lowering
+
+    def require_batch(self) -> Callable[..., Any]:
+        """Its batching rule; CompileError if it has none."""
+        if self.batch is None:
+            raise CompileError(f"{self.name} has no batching rule, so vmap cannot map over it")
+        return self.batch
 
     def __repr__(self) -> str:
         return self.name

@@ -1,7 +1,8 @@
 """A record for each primitive.
 
-Its value is held against NumPy, compiled against evaluated, and its gradient against differences.
-Each record is tried with a static first dimension and with a named one, at sizes 0, 1, 2 and 7.
+Its value is held against NumPy, compiled against evaluated, its gradients of first and second
+order and its tangents against differences, and batched against a loop.  Each record is tried with
+a static first dimension and with a named one, at sizes 0, 1, 2 and 7.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 
 from taut.compiler import dtypes
-from taut.compiler.autodiff import backward_graph
+from taut.compiler.autodiff import backward_graph, batch, cotangents, tangent_graph
 from taut.compiler.aval import Aval, Dim, symbol
+from taut.compiler.errors import CompileError
 from taut.compiler.evaluate import evaluate
 from taut.compiler.ir import Graph
 from taut.compiler.primitive import all_primitives, get
@@ -126,6 +128,7 @@ RECORDS: dict[str, Record] = {
     "or": elementwise(lambda x, y: x | y, "bb", smooth=False),
     "xor": elementwise(lambda x, y: x ^ y, "ii", smooth=False),
     "not": elementwise(lambda x: ~x, "b", smooth=False),
+    "stop_gradient": elementwise(lambda x: x * 1, smooth=False),
     "select": elementwise(lambda c, x, y: c * x + (1 - c) * y, "bff"),
     "cast": Record(
         (("B", 3),), lambda x: x.astype(np.float32), lambda b: {"dtype": dtypes.f32}, "f", False
@@ -364,21 +367,145 @@ def test_one_program_serves_every_size(name: str) -> None:
         require_close(record, program(arrays), evaluate(graph, arrays))
 
 
-@pytest.mark.parametrize(("name", "size"), cases(smooth=True))
-def test_gradient_against_differences(name: str, size: int) -> None:
+def of_floats(graph: Graph) -> Graph:
+    """The graph with its floating outputs alone."""
+    kept = tuple(o for o in graph.outputs if o.aval.dtype.is_floating_point)
+    return graph.replace(outputs=kept, donations=())
+
+
+def floating(graph: Graph) -> list[int]:
+    """Positions of the floating inputs."""
+    return [i for i, v in enumerate(graph.inputs) if v.aval.dtype.is_floating_point]
+
+
+def pullback(name: str, size: int) -> tuple[Graph, list[Any]]:
+    """A primitive's gradients as a graph of its operands and its results' cotangents."""
     graph, arrays = build(name, size, named=False)
-    floating = [i for i, v in enumerate(graph.inputs) if v.aval.dtype.is_floating_point]
-    floats = [i for i, o in enumerate(graph.outputs) if o.aval.dtype.is_floating_point]
-    graph = graph.replace(outputs=tuple(graph.outputs[i] for i in floats), donations=())
-    outputs = evaluate(graph, arrays)
-    cts = [np.asarray(sample("f", o.shape, 99)) for o in outputs]
-    backward, residuals = backward_graph(graph, [graph.inputs[i] for i in floating])
+    graph = of_floats(graph)
+    base = len(graph.inputs)
+    seeds = {o: graph_input(base + i, o.aval) for i, o in enumerate(graph.outputs)}
+    found = cotangents(seeds, [graph.inputs[i] for i in floating(graph)])
+    inputs = (*graph.inputs, *seeds.values())
+    cts = [np.asarray(sample("f", o.shape, 99)) for o in evaluate(graph, arrays)]
+    return verify(Graph("pullback", inputs, tuple(found.values()))), [*arrays, *cts]
+
+
+def require_gradient(graph: Graph, arrays: list[Any]) -> None:
+    """The gradients of a graph of floats equal central differences of its outputs."""
+    cts = [np.asarray(sample("f", o.shape, 77)) for o in evaluate(graph, arrays)]
+    positions = floating(graph)
+    backward, residuals = backward_graph(graph, [graph.inputs[i] for i in positions])
     kept = evaluate(Graph("residuals", graph.inputs, residuals), arrays)
     grads = evaluate(verify(backward), [*kept, *cts])
-    for position, grad in zip(floating, grads, strict=True):
+    for position, grad in zip(positions, grads, strict=True):
         want = differences(graph, arrays, position, cts)
         # Central differences with step 1e-5 in f64: truncation 1e-10, cancellation 1e-11 over it.
         np.testing.assert_allclose(grad, want, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize(("name", "size"), cases(smooth=True))
+def test_gradient_against_differences(name: str, size: int) -> None:
+    graph, arrays = build(name, size, named=False)
+    require_gradient(of_floats(graph), arrays)
+
+
+@pytest.mark.parametrize(("name", "size"), cases(smooth=True))
+def test_second_order_against_differences(name: str, size: int) -> None:
+    require_gradient(*pullback(name, size))
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize(("name", "size"), cases(smooth=True))
+def test_tangents_against_differences(name: str, size: int, order: int) -> None:
+    graph, arrays = build(name, size, named=False) if order == 1 else pullback(name, size)
+    graph = of_floats(graph)
+    positions = floating(graph)
+    ways = [np.asarray(sample("f", arrays[i].shape, 55 + i)) for i in positions]
+    forward, residuals = tangent_graph(graph, [graph.inputs[i] for i in positions])
+    kept = evaluate(Graph("residuals", graph.inputs, residuals), arrays)
+    got = evaluate(verify(forward), [*kept, *ways])
+    step, sides = 1e-6, []
+    for sign in (1, -1):
+        moved_arrays = list(arrays)
+        for i, way in zip(positions, ways, strict=True):
+            moved_arrays[i] = arrays[i] + sign * step * way
+        sides.append(evaluate(graph, moved_arrays))
+    for tangent, high, low in zip(got, *sides, strict=True):
+        # Step 1e-6 along a way of length 1: cancellation 1e-10 of values up to 100.
+        np.testing.assert_allclose(tangent, (high - low) / (2 * step), rtol=1e-5, atol=1e-5)
+
+
+# --- batching -------------------------------------------------------------------------------------
+
+
+def batch_patterns(name: str) -> list[tuple[bool, ...]]:
+    """Which operands are batched: each alone, and all."""
+    count = len(RECORDS[name].operands)
+    alone = [tuple(i == j for j in range(count)) for i in range(count)]
+    return list(dict.fromkeys([*alone, (True,) * count]))
+
+
+BATCHED = [
+    pytest.param(name, pattern, id=f"{name}-{''.join('01'[b] for b in pattern)}")
+    for name, record in RECORDS.items()
+    if "drop" not in record.extra
+    for pattern in batch_patterns(name)
+]
+
+
+@pytest.mark.parametrize("size", [0, 1, 3])
+@pytest.mark.parametrize(("name", "pattern"), BATCHED)
+def test_batched_against_a_loop(name: str, pattern: tuple[bool, ...], size: int) -> None:
+    graph, arrays = build(name, 2, named=False)
+    columns = [
+        [sample(kind, a.shape, 17 * i + 5) for i in range(size)] if b else a
+        for kind, a, b in zip(RECORDS[name].kinds, arrays, pattern, strict=True)
+    ]
+    made, flags = batch(graph, size, pattern)
+    stacked = [
+        np.array(c).reshape(size, *a.shape).astype(a.dtype) if b else c
+        for c, a, b in zip(columns, arrays, pattern, strict=True)
+    ]
+    got = evaluate(verify(made), stacked)
+    assert all(flags)
+    loop = [
+        evaluate(graph, [c[i] if b else c for c, b in zip(stacked, pattern, strict=True)])
+        for i in range(size)
+    ]
+    for number, result in enumerate(got):
+        want = np.array([one[number] for one in loop]).reshape(result.shape)
+        assert result.dtype == graph.outputs[number].aval.dtype.numpy
+        # A product of larger matrices may add up in another order.
+        np.testing.assert_allclose(result, want, rtol=1e-12, atol=1e-13)
+
+
+DRAWS = [name for name, record in RECORDS.items() if record.kinds == "sf"]
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_random_primitives_in_a_batch(name: str) -> None:
+    graph, arrays = build(name, 20, named=False)
+    with pytest.raises(CompileError, match=f"{name} draws random numbers; say randomness="):
+        batch(graph, 3, (False, True))
+    same, flags = batch(graph, 3, (False, True), "same")
+    assert flags == (False, False)
+    found, once = evaluate(same, [arrays[0], np.zeros((3, 20))]), evaluate(graph, arrays)
+    assert all(np.array_equal(a, b) for a, b in zip(found, once, strict=True))
+    made, flags = batch(graph, 3, (False, True), "different")
+    assert flags == (True, False)
+    sample_, state = evaluate(made, [arrays[0], np.zeros((3, 20))])
+    params = {**RECORDS[name].params(20), "shape": (3, 20)}
+    want, after = get(name).reference(arrays[0], **params)
+    np.testing.assert_array_equal(sample_, want)
+    np.testing.assert_array_equal(state, after)
+    assert len(np.unique(sample_[:, :8], axis=0)) == 3  # 8 draws alike: 1 in 256 for bernoulli
+    with pytest.raises(CompileError, match="generator that is batched"):
+        batch(graph, 3, (True, False), "different")
+
+
+def test_every_primitive_with_operands_has_a_batching_rule() -> None:
+    without = {p.name for p in all_primitives() if p.batch is None}
+    assert without == {"input", "full", "iota", "size"}
 
 
 def differences(graph: Graph, arrays: list[Any], position: int, cts: list[Any]) -> Any:

@@ -27,6 +27,7 @@ from ..primitives.elementwise import (
     pow_,
     rem,
     round_,
+    stop_gradient,
     sub,
     trunc,
     xor,
@@ -102,6 +103,15 @@ def minus_itself(node: Node) -> Value | None:
     """x - x -> 0,  not of floats"""
     x, y = node.operands
     return full_like(x, 0) if x is y and not _is_float(x) else None
+
+
+# --- markers ------------------------------------------------------------------------------------
+
+
+@RULES.on(stop_gradient)
+def marker(node: Node) -> Value | None:
+    """stop_gradient x -> x,  where differentiation is over"""
+    return node.operands[0]
 
 
 # --- signs --------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from ..dtypes import DType
 from ..errors import IRError
 from ..ir import Value
 from ..primitive import Cotangents, Elementwise, Primitive, no_gradient, register
+from . import batching
 from .create import full_like
 
 Array = npt.NDArray[Any]
@@ -60,7 +61,8 @@ def _elementwise(
         _require_same(*avals)
         return _result(avals, result or avals[0].dtype)
 
-    return register(Primitive(name, type_rule, reference, vjp, lowering, doc))
+    batch = batching.elementwise
+    return register(Primitive(name, type_rule, reference, vjp, lowering, doc, batch=batch))
 
 
 def _unary(name: str, kinds: tuple[str, ...], *args: Any, **kwargs: Any) -> Primitive:
@@ -462,6 +464,7 @@ select = register(
         _select_vjp,
         Elementwise("({1} if {0} else {2})", {"any": "select"}),
         "x where the condition holds, else y",
+        batch=batching.elementwise,
     )
 )
 
@@ -488,5 +491,14 @@ cast = register(
         Elementwise("{t}({0})", {"any": "cast"}),
         "x converted to another dtype, floats to integers towards zero",
         from_type=("dtype",),
+        batch=batching.elementwise,
     )
+)
+stop_gradient = _unary(
+    "stop_gradient",
+    ANY,
+    lambda x: x.view(),
+    no_gradient,
+    Elementwise("{0}", {"any": "macro same"}),
+    "x, as a constant to differentiation",
 )

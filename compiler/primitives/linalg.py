@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .. import dtypes
-from ..aval import Aval
+from ..aval import Aval, Dim
 from ..errors import IRError
-from ..ir import Value
+from ..ir import Node, Value
 from ..primitive import Call, Cotangents, Matmul, Primitive, register
+from . import batching
 from .elementwise import neg
 from .movement import transpose
 
@@ -36,6 +38,29 @@ def _matmul_reference(x: Array, y: Array) -> Any:
     return x.dot(y) if x.ndim == 2 else np.matmul(x, y)
 
 
+def _columns_folded(b: Value) -> Value:
+    """Matrices side by side: (batch, k, m) as (k, batch * m)."""
+    batch, k, m = b.aval.shape
+    return batching.reshaped(batching.moved(b, 0, 1), k, batch * m)
+
+
+def _columns_unfolded(c: Value, batch: Dim, columns: Dim) -> Value:
+    """The inverse of `_columns_folded`."""
+    return batching.moved(batching.reshaped(c, c.aval.shape[0], batch, columns), 1, 0)
+
+
+def _matmul_batch(size: Dim, node: Node, operands: Sequence[Value]) -> Sequence[Value]:
+    """One product of larger matrices where one side of a plain product is shared by all slices."""
+    x, y = operands
+    plain = node.operands[0].aval.ndim == 2
+    if plain and y.aval.ndim == 2:
+        rows = matmul(batching.reshaped(x, size * x.aval.shape[1], x.aval.shape[2]), y)
+        return (batching.reshaped(rows, size, x.aval.shape[1], y.aval.shape[1]),)
+    if plain and x.aval.ndim == 2:
+        return (_columns_unfolded(matmul(x, _columns_folded(y)), size, y.aval.shape[2]),)
+    return (matmul(*batching.spread(size, node, operands)),)
+
+
 matmul: Primitive = register(
     Primitive(
         "matmul",
@@ -44,6 +69,7 @@ matmul: Primitive = register(
         lambda ct, out, x, y: (matmul(ct, swap_last(y)), matmul(swap_last(x), ct)),
         Matmul(),
         "matrix product over the last two dimensions; the others are a batch",
+        batch=_matmul_batch,
     )
 )
 
@@ -80,6 +106,16 @@ def _solve_vjp(
     return neg(matmul(db, swap_last(out[0]))), db
 
 
+def _solve_batch(size: Dim, node: Node, operands: Sequence[Value]) -> Sequence[Value]:
+    """More columns for one matrix that all slices share; else a system for each slice."""
+    a, b = operands
+    if a.aval.ndim == 2:
+        x, regular = solve.bind(a, _columns_folded(b))
+        whole = _columns_unfolded(x, size, b.aval.shape[2])
+        return whole, batching.repeated(size, regular)
+    return solve.bind(*batching.spread(size, node, operands))
+
+
 solve = register(
     Primitive(
         "solve",
@@ -88,5 +124,6 @@ solve = register(
         _solve_vjp,
         Call("solve"),
         "X with A X = B, and whether A is regular, for each matrix of a batch",
+        batch=_solve_batch,
     )
 )

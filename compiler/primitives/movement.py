@@ -14,6 +14,7 @@ from ..aval import Aval, Dim, Shape, SymDim, size_of
 from ..errors import IRError
 from ..ir import Value
 from ..primitive import Cotangents, Movement, Primitive, Window, register
+from . import batching
 from .create import full_like
 
 Array = npt.NDArray[Any]
@@ -60,6 +61,12 @@ broadcast = register(
         "x repeated: its dimension i becomes dimension dims[i] of the result",
         from_type=("shape",),
         view=True,
+        batch=batching.by_params(
+            lambda size, *, dims, shape: {
+                "dims": (0, *(d + 1 for d in dims)),
+                "shape": (size, *shape),
+            }
+        ),
     )
 )
 
@@ -84,6 +91,7 @@ reshape: Primitive = register(
         "the same elements in row-major order under another shape",
         from_type=("shape",),
         view=True,
+        batch=batching.by_params(lambda size, *, shape: {"shape": (size, *shape)}),
     )
 )
 
@@ -108,6 +116,7 @@ transpose: Primitive = register(
         Movement(),
         "dimensions reordered: dimension i of the result is dimension perm[i] of x",
         view=True,
+        batch=batching.by_params(lambda size, *, perm: {"perm": (0, *(p + 1 for p in perm))}),
     )
 )
 
@@ -146,6 +155,13 @@ slice_ = register(
         Movement(),
         "elements start, start + step, ... before stop, of each dimension",
         view=True,
+        batch=batching.by_params(
+            lambda size, *, start, stop, step: {
+                "start": (0, *start),
+                "stop": (size, *stop),
+                "step": (1, *step),
+            }
+        ),
     )
 )
 
@@ -185,6 +201,9 @@ set_slice = register(
         _set_slice_vjp,
         Window(),
         "x with the window at start (and every step-th element) replaced by y",
+        batch=batching.by_params(
+            lambda size, *, start, step: {"start": (0, *start), "step": (1, *step)}
+        ),
     )
 )
 
@@ -203,6 +222,7 @@ flip: Primitive = register(
         lambda ct, out, x, *, dims: (flip(ct, dims=dims),),
         Movement(),
         "elements in reverse order along dims",
+        batch=batching.along_dims,
     )
 )
 
@@ -242,5 +262,6 @@ concat = register(
         _concat_vjp,
         Window(),
         "operands one after another along dim",
+        batch=batching.by_params(lambda size, *, dim: {"dim": dim + 1}),
     )
 )

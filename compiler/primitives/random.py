@@ -14,7 +14,7 @@ from ..aval import Aval, Shape
 from ..dtypes import DType
 from ..errors import IRError
 from ..primitive import Call, Primitive, no_gradient, register
-from . import mt19937
+from . import batching, mt19937
 
 STATE = Aval(dtypes.u32, (mt19937.STATE_WORDS,))
 
@@ -31,12 +31,25 @@ def _draw_type(state: Aval, *, dtype: DType, shape: Shape) -> tuple[Aval, Aval]:
     return Aval(dtype, shape), STATE
 
 
+def _primitive(
+    name: str,
+    type_rule: Callable[..., Any],
+    reference: Callable[..., Any],
+    doc: str,
+    from_type: tuple[str, ...],
+) -> Primitive:
+    lowering, batch = Call(name), batching.draw
+    return Primitive(name, type_rule, reference, no_gradient, lowering, doc, from_type, batch=batch)
+
+
 def _sampler(name: str, reference: Callable[..., Any], doc: str) -> Primitive:
     def draw(state: Any, *, dtype: DType, shape: tuple[int, ...]) -> Any:
         return reference(state, shape, dtype)
 
     types = ("dtype", "shape")
-    return register(Primitive(name, _draw_type, draw, no_gradient, Call(name), doc, types))
+    return register(
+        Primitive(name, _draw_type, draw, no_gradient, Call(name), doc, types, batch=batching.draw)
+    )
 
 
 uniform = _sampler("uniform", mt19937.uniform, "numbers from [0, 1)")
@@ -56,7 +69,9 @@ def _scaled_sampler(name: str, reference: Callable[..., Any], params: str, doc: 
         return reference(state, numbers[first], numbers[second], shape, dtype)
 
     types = ("dtype", "shape")
-    return register(Primitive(name, type_rule, draw, no_gradient, Call(name), doc, types))
+    return register(
+        Primitive(name, type_rule, draw, no_gradient, Call(name), doc, types, batch=batching.draw)
+    )
 
 
 uniform_between = _scaled_sampler(
@@ -87,6 +102,7 @@ integers = register(
         Call("integers"),
         "integers from [low, high)",
         from_type=("shape",),
+        batch=batching.draw,
     )
 )
 
@@ -107,5 +123,6 @@ bernoulli = register(
         Call("bernoulli"),
         "true with probability p",
         from_type=("shape",),
+        batch=batching.draw,
     )
 )

@@ -13,6 +13,7 @@ from ..aval import Aval, Shape
 from ..errors import IRError
 from ..ir import Value
 from ..primitive import Cotangents, Primitive, Reduction, no_gradient, register
+from . import batching
 from .create import full_like
 from .elementwise import cast, div, eq, mul, select
 from .movement import broadcast
@@ -55,7 +56,8 @@ def _reduction(
             result = ufunc.reduce(x, axis=dims, dtype=kept)
         return _sum_of_zeros(result, combine).astype(x.dtype, copy=False)
 
-    return register(Primitive(name, type_rule, reference, vjp, Reduction(combine), doc))
+    lowering, batch = Reduction(combine), batching.along_dims
+    return register(Primitive(name, type_rule, reference, vjp, lowering, doc, batch=batch))
 
 
 def _sum_of_zeros(result: Any, combine: str) -> Array:
@@ -141,5 +143,6 @@ argmax = register(
         no_gradient,
         Reduction("argmax"),
         "index of the first largest element along one dimension; nan counts as largest",
+        batch=batching.along_dims,
     )
 )
