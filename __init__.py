@@ -18,6 +18,7 @@ if __name__ == "taut":
 
     if TYPE_CHECKING:
         from . import autograd as autograd
+        from . import func as func
         from . import linalg as linalg
         from . import nn as nn
         from . import optim as optim
@@ -25,7 +26,7 @@ if __name__ == "taut":
 
     def __getattr__(name: str) -> object:
         """Imports `taut.nn` and its like when they are first named: `import taut` stays quick."""
-        if name in ("autograd", "linalg", "nn", "optim", "testing"):
+        if name in ("autograd", "func", "linalg", "nn", "optim", "testing"):
             from importlib import import_module
 
             return import_module(f"{__name__}.{name}")

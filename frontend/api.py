@@ -14,7 +14,6 @@ from ..compiler.dtypes import i16 as int16
 from ..compiler.dtypes import i32 as int32
 from ..compiler.dtypes import i64 as int64
 from ..compiler.dtypes import u8 as uint8
-from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .compile import compile
 from .core import Size
 from .create import (
@@ -36,14 +35,16 @@ from .create import (
 )
 from .defaults import default_float as get_default_dtype
 from .defaults import set_default_dtype
+from .func.reverse import grad
+from .func.vmap import vmap
 from .functions import public
 from .functions.operands import require_tensor
 from .functions.public import *  # noqa: F403  # its __all__ is part of the one below
 from .generator import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
+from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .printing import set_printoptions
 from .tensor import Device as device  # noqa: N813  # as above
 from .tensor import Tensor
-from .transforms import grad
 
 float = float32
 double = float64
@@ -115,6 +116,7 @@ __all__ = [
     "short",
     "tensor",
     "uint8",
+    "vmap",
     "zeros",
     "zeros_like",
 ]

@@ -17,11 +17,11 @@ from ..compiler.primitive import Cotangents, Primitive
 from ..compiler.primitives.create import full_like
 from ..runtime.compile import compile_graph
 from ..runtime.options import Options
-from .autograd import grad_mode
 from .core import CallCounter, TensorBase, from_array
 from .errors import check_error
 from .found_state import FoundState, Overlaps, found, seen, sizes_at, target_of
 from .functions.labels import named
+from .grad_mode import grad_mode
 from .inplace import assign
 from .record import Fresh, Recording
 from .specialisation import MISS

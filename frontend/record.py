@@ -15,10 +15,10 @@ from ..compiler.aval import Aval
 from ..compiler.dtypes import f64
 from ..compiler.ir import Graph, Value
 from ..compiler.primitives.create import graph_input
-from .autograd import cotangents_of_leaves
 from .context import Mode, using
 from .core import Size, Storage, TensorBase, ViewStep
 from .outside import Outside
+from .plans import pull_back
 from .size_guards import Sizes
 from .symint import SymInt, plain
 from .tape_reading import has_history
@@ -284,14 +284,8 @@ def _backward_part(
     base = len(trace.inputs)
     seeds = [graph_input(base + i, outputs.values[o].aval) for i, o in enumerate(heads)]
     with using(Mode(trace, False)):
-        cotangents: dict[Value, tuple[Tensor, Tensor]] = {}
-        for head, seed in zip(heads.values(), seeds, strict=True):
-            value, cotangent = trace.read(head), trace.wrap(seed)
-            if value in cotangents:  # two results were computed alike
-                cotangent = cotangents[value][1] + cotangent
-            cotangents[value] = head, cotangent
-        ends, given = [e for e, _ in cotangents.values()], [c for _, c in cotangents.values()]
-        found = cotangents_of_leaves(ends, given, False, True)
+        cotangents = [trace.wrap(seed) for seed in seeds]
+        found = pull_back(list(heads.values()), cotangents, retain_graph=True)
     values = {trace.positions[leaf.storage]: trace.read(ct) for leaf, ct in found.items()}
     inputs = (*trace.inputs[:base], *seeds)
     locs = {node: tuple(places) for node, places in trace.locs.items()}

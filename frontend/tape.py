@@ -7,9 +7,9 @@ before them, so that whatever no tensor refers to is freed; `autograd` reads the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,18 @@ Source: TypeAlias = "tuple[Entry, int] | Tensor | None"
 _sequence = count()
 
 
+class Dropped(NamedTuple):
+    """Results that a checkpoint did not keep.
+
+    Attributes:
+        recompute: computes the results of all its entries again.
+        number: which of them these are.
+    """
+
+    recompute: Callable[[], Sequence[tuple[Payload, ...]]]
+    number: int
+
+
 class Entry:
     """One taped application of a primitive.
 
@@ -39,12 +51,14 @@ class Entry:
         inputs: the operands' arrays or graph values, or Python numbers.
         sources: where each operand's gradient goes: to a result of another entry, to a leaf, or
             nowhere.
-        outputs: the results' arrays or graph values; None once freed by `backward()`.
+        outputs: the results' arrays or graph values; Dropped by a checkpoint, and None once freed
+            by `backward()`.
         written: (storage, version) of operands and results, to notice writes in place since.
         label: the name of the function that users know, where it is composed of several primitives.
     """
 
     __slots__ = (
+        "__weakref__",
         "inputs",
         "label",
         "order",
@@ -68,7 +82,7 @@ class Entry:
         self.primitive, self.params = primitive, params
         self.label: str | None = None
         self.inputs, self.sources = inputs, sources
-        self.outputs: tuple[Payload, ...] | None = outputs
+        self.outputs: tuple[Payload, ...] | Dropped | None = outputs
         self.written = written
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -19,7 +19,6 @@ from .trace import with_constants
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-Wanted: TypeAlias = "Mapping[tuple[Entry, int], Tensor]"
 Slot: TypeAlias = "tuple[int, int]"  # (-1, external number) or (entry number, result number)
 Mark: TypeAlias = "tuple[Storage, int] | None"
 
@@ -31,7 +30,8 @@ class Tape(NamedTuple):
         entries: in order of evaluation.
         externals: operands that no entry computes (leaves among them), as payloads.
         marks: for each external, its storage and the writes that it had seen when it was taped.
-        leaves: slot of each tensor that wants a gradient: leaves, and results asked for.
+        leaves: slot of each leaf that wants a gradient.
+        wanted: slot of each tensor that is asked about: leaves, or results.
         operands: for each entry, each operand's slot, or the Python number that it is.
         roots: slots of the tensors asked for.
     """
@@ -40,16 +40,18 @@ class Tape(NamedTuple):
     externals: list[Any]
     marks: list[Mark]
     leaves: dict[Tensor, Slot]
+    wanted: dict[Tensor, Slot]
     operands: list[tuple[Any, ...]]
     roots: list[Slot]
 
 
-def read_tape(roots: Sequence[Tensor], wanted: Wanted) -> Tape:
-    """Numbers everything behind `roots`; `wanted` are results whose gradients are asked for."""
+def read_tape(roots: Sequence[Tensor], wanted: Sequence[Tensor] | None = None) -> Tape:
+    """Numbers everything behind `roots`; what is asked about is `wanted`, by default all leaves."""
     sources = [source_of(root) for root in roots]
     entries = reachable([s[0] for s in sources if type(s) is tuple])
     numbers = {entry: number for number, entry in enumerate(entries)}
-    tape = Tape(entries, [], [], {}, [], [])
+    leaves: dict[Tensor, Slot] = {}
+    tape = Tape(entries, [], [], leaves, leaves if wanted is None else {}, [], [])
     known: dict[int, Slot] = {}
     for entry in entries:
         slots = []
@@ -59,14 +61,17 @@ def read_tape(roots: Sequence[Tensor], wanted: Wanted) -> Tape:
             else:
                 slots.append(_external(tape, known, payload, source, mark))
         tape.operands.append(tuple(slots))
-    for (entry, index), tensor in wanted.items():
-        if entry in numbers:
-            tape.leaves[tensor] = (numbers[entry], index)
     for root, source in zip(roots, sources, strict=True):
         if type(source) is tuple:
             tape.roots.append((numbers[source[0]], source[1]))
         else:
             tape.roots.append(_external(tape, known, payload_of(root), source, None))
+    for tensor in wanted or ():
+        source = source_of(tensor)
+        if type(source) is tuple and source[0] in numbers:
+            tape.wanted[tensor] = (numbers[source[0]], source[1])
+        elif source is tensor and tensor in leaves:
+            tape.wanted[tensor] = leaves[tensor]
     return tape
 
 
@@ -129,12 +134,12 @@ def structure_of(tape: Tape) -> Any:
     types = [x.aval if isinstance(x, Value) else (x.dtype, x.shape) for x in tape.externals]
     # `repr` tells apart numbers and parameters that compare equal: 1, 1.0 and True, 0.0 and -0.0.
     floats = [repr(v) for e in tape.entries for v in e.params.values() if type(v) is float]
-    places = tuple(tape.leaves.values()), tuple(tape.roots)
+    places = tuple(tape.wanted.values()), tuple(tape.roots)
     return tuple(structure), tuple(numbers), tuple(floats), tuple(types), places
 
 
 def forward_graph(tape: Tape) -> tuple[Graph, dict[Value, Slot], list[Value]]:
-    """The taped computation as a graph, the slot that each value stands for, and the leaves."""
+    """The taped computation as a graph, the slot that each value stands for, and what is wanted."""
     inputs = [graph_input(i, _aval_of(x)) for i, x in enumerate(tape.externals)]
     slots: dict[Value, Slot] = {value: (-1, i) for i, value in enumerate(inputs)}
     computed: list[tuple[Value, ...]] = []
@@ -151,8 +156,8 @@ def forward_graph(tape: Tape) -> tuple[Graph, dict[Value, Slot], list[Value]]:
         for index, result in enumerate(results):
             slots.setdefault(result, (number, index))
     outputs = tuple(value_at(slot) for slot in tape.roots)
-    leaves = [value_at(slot) for slot in tape.leaves.values()]
-    return Graph("backward", tuple(inputs), outputs), slots, leaves
+    wanted = [value_at(slot) for slot in tape.wanted.values()]
+    return Graph("backward", tuple(inputs), outputs), slots, wanted
 
 
 def _aval_of(payload: Any) -> Aval:

@@ -5,7 +5,7 @@ Operations are functions; this class gives them PyTorch's methods and operators.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -266,9 +266,10 @@ class Tensor(Methods):
         gradient: Tensor | None = None,
         retain_graph: bool | None = None,
         create_graph: bool = False,
+        inputs: Tensor | Sequence[Tensor] | None = None,
     ) -> None:
         """Adds the gradient of this tensor to the `.grad` of every leaf that it depends on."""
-        autograd.backward(self, gradient, retain_graph, create_graph)
+        autograd.backward(self, gradient, retain_graph, create_graph, inputs)
 
     @property
     def _version(self) -> int:

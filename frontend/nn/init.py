@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import no_grad
 from ..create import empty, from_numpy
+from ..grad_mode import no_grad
 from ..tensor import Tensor
 
 __all__ = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...compiler.dtypes import DType
-from ..autograd import no_grad
 from ..create import empty
+from ..grad_mode import no_grad
 from ..tensor import Tensor
 from . import functional as F
 from . import init

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ...compiler import dtypes
 from ...compiler.dtypes import DType
-from ..autograd import no_grad
 from ..context import current
 from ..core import structure_changed
+from ..grad_mode import no_grad
 from ..tensor import Tensor, wanted_dtype
 from .parameter import Parameter
 from .registration import Registry

@@ -6,10 +6,10 @@ import warnings
 from collections.abc import Generator, Iterable
 from typing import Any
 
-from ..autograd import no_grad
 from ..create import tensor as make_tensor
 from ..functions.joining import cat, stack
 from ..functions.norms import vector_norm
+from ..grad_mode import no_grad
 from ..tensor import Tensor
 
 __all__ = [

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import enable_grad, no_grad
 from ..context import current
 from ..core import structure_changed
+from ..grad_mode import enable_grad, no_grad
 from ..nn.hooks import Hook, Hooks, RemovableHandle
 from ..nn.registration import typename
 from ..nn.traversal import zero_grads
