@@ -23,10 +23,11 @@ if __name__ == "taut":
         from . import nn as nn
         from . import optim as optim
         from . import testing as testing
+        from . import utils as utils
 
     def __getattr__(name: str) -> object:
         """Imports `taut.nn` and its like when they are first named: `import taut` stays quick."""
-        if name in ("autograd", "func", "linalg", "nn", "optim", "testing"):
+        if name in ("autograd", "func", "linalg", "nn", "optim", "testing", "utils"):
             from importlib import import_module
 
             return import_module(f"{__name__}.{name}")

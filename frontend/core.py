@@ -117,6 +117,8 @@ class TensorBase:
         history: the state of the base's history that `entry` continues (see `autograd.entry_of`).
         entry: the tape entry that computed it, or None for a leaf.
         index: which result of the entry it is.
+        closed: whether it was a variable of a function in `taut.func` that has returned: it wants
+            no gradient of those who do not ask for it.
     """
 
     storage: Storage
@@ -128,6 +130,7 @@ class TensorBase:
     entry: Any = None
     index: int = 0
     owner: Any = None
+    closed: bool = False
     _requires_grad: bool = False
     _grad: Any = None
 

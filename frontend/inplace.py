@@ -57,7 +57,7 @@ def assign(x: Tensor, value: Tensor, checked: bool = True, label: str | None = N
         )
     _write(x, fitted)
     if taped:
-        _adopt(x, fitted, label)
+        adopt(x, fitted, label)
     return x
 
 
@@ -79,7 +79,7 @@ def _write(x: Tensor, value: Tensor) -> None:
     x.storage.version += 1
 
 
-def _adopt(x: Tensor, value: Tensor, label: str | None) -> None:
+def adopt(x: Tensor, value: Tensor, label: str | None = None) -> None:
     """Makes the written value's history the tensor's, through the base if it is a view.
 
     A value without history leaves the tensor its own, past which no gradient comes.

@@ -119,6 +119,10 @@ class NestedTrace(Trace):
         if not self._varying.isdisjoint(operands):
             self._varying.update(results)
 
+    def varies(self, tensor: TensorBase) -> bool:
+        """Whether a gradient is wanted, outside, of what a tensor's value is computed from."""
+        return self.read(tensor) in self._varying
+
     # --- state ------------------------------------------------------------------------------------
 
     def grad_of(self, tensor: Tensor) -> Tensor | None:

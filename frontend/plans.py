@@ -130,8 +130,9 @@ def _run_arrays(plan: Plan, inputs: Sequence[Any]) -> list[Array]:
     if not plan.outputs:
         _flatten(plan)
     values = list(inputs)
-    for reference, operands, params, single in plan.steps:
-        out = quiet.run(reference, *[values[o] for o in operands], **params)
+    for reference, operands, params, single, loud in plan.steps:
+        given = [values[o] for o in operands]
+        out = reference(*given, **params) if loud else quiet.run(reference, *given, **params)
         if single:
             values.append(out)
         else:
@@ -157,7 +158,9 @@ def _flatten(plan: Plan) -> None:
     for node in graph.nodes:
         operands = tuple(numbers[o] for o in node.operands)
         single = len(node.results) == 1
-        plan.steps.append((node.prim.reference, operands, dict(node.params), single))
+        # Python code runs operations of its own, each of them quietly.
+        loud = isinstance(node.prim, Composite)
+        plan.steps.append((node.prim.reference, operands, dict(node.params), single, loud))
     plan.outputs = [numbers[o] for o in graph.outputs]
 
 

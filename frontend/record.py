@@ -197,7 +197,7 @@ def _record(
         results=results,
         structure=result_structure,
         grads=grads,
-        absent_grads=tuple(trace.absent_grads),
+        absent_grads=tuple(t for t in trace.absent_grads if _outlives(trace, t)),
         modules=tuple(trace.modules.values()),
         sizes=sizes,
         outside=trace.outside,
@@ -253,9 +253,11 @@ def _result(trace: Trace, outputs: _Outputs, leaf: Any) -> Any:
 def _grad_updates(trace: Trace, outputs: _Outputs) -> list[GradUpdate]:
     updates: list[GradUpdate] = []
     for tensor, grad in trace.grads.items():
+        if not _outlives(trace, tensor):
+            continue
         target: Any = trace.proxies.get(tensor.storage, tensor)
         if grad is None:
-            if tensor not in trace.absent_grads:
+            if not any(tensor is t for t in trace.absent_grads):
                 updates.append(GradUpdate(target, None))
         elif grad is trace.found_grads.get(tensor):
             pass  # written in place, if at all
@@ -267,6 +269,11 @@ def _grad_updates(trace: Trace, outputs: _Outputs) -> list[GradUpdate]:
                 "value, or set it before the call"
             )
     return updates
+
+
+def _outlives(trace: Trace, tensor: Tensor) -> bool:
+    """Whether a tensor is an argument or was there before, so that its `.grad` is seen again."""
+    return tensor.storage in trace.proxies or tensor.storage.array is not None
 
 
 def _backward_part(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .tape import Dropped
+from .tape import Dropped, Entry
 from .tape_reading import Slot, Tape
 
 
@@ -23,14 +23,20 @@ def _residual(tape: Tape, slot: Slot, again: dict[Any, Any]) -> Any:
     number, index = slot
     if number < 0:
         return tape.externals[index]
-    outputs = tape.entries[number].outputs
+    return outputs_of(tape.entries[number], again)[index]
+
+
+def outputs_of(entry: Entry, again: dict[Any, Any]) -> tuple[Any, ...]:
+    """What an entry computed; `again` holds what checkpoints have computed again so far."""
+    outputs = entry.outputs
     if outputs is None:
         raise _freed()
     if isinstance(outputs, Dropped):
         if outputs.recompute not in again:
             again[outputs.recompute] = outputs.recompute()
-        outputs = again[outputs.recompute][outputs.number]
-    return outputs[index]
+        found: tuple[Any, ...] = again[outputs.recompute][outputs.number]
+        return found
+    return outputs
 
 
 def _freed() -> RuntimeError:

@@ -29,6 +29,11 @@ Source: TypeAlias = "tuple[Entry, int] | Tensor | None"
 _sequence = count()
 
 
+def next_order() -> int:
+    """A number after that of every entry so far, and before that of every later one."""
+    return next(_sequence)
+
+
 class Dropped(NamedTuple):
     """Results that a checkpoint did not keep.
 
@@ -172,7 +177,7 @@ def record_entry(
     inputs: tuple[Any, ...],
     results: Sequence[Tensor],
     outputs: tuple[Any, ...],
-) -> None:
+) -> Entry:
     """Tapes an application and marks its floating results as needing a gradient."""
     sources: list[Source] = []
     written: list[tuple[Storage, int] | None] = []
@@ -199,6 +204,7 @@ def record_entry(
         array = result.array
         if result.dtype.is_floating_point if array is None else array.dtype.kind == "f":
             result.entry, result.index, result._requires_grad = entry, index, True
+    return entry
 
 
 def source_of(tensor: Tensor) -> Source:

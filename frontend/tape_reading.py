@@ -53,13 +53,17 @@ def read_tape(roots: Sequence[Tensor], wanted: Sequence[Tensor] | None = None) -
     leaves: dict[Tensor, Slot] = {}
     tape = Tape(entries, [], [], leaves, leaves if wanted is None else {}, [], [])
     known: dict[int, Slot] = {}
+    asked = set(wanted or ())
     for entry in entries:
         slots = []
         for payload, source, mark in zip(entry.inputs, entry.sources, entry.written, strict=False):
             if type(source) is tuple:
                 slots.append((numbers[source[0]], source[1]))
             else:
-                slots.append(_external(tape, known, payload, source, mark))
+                leaf: Any = source
+                if leaf is not None and leaf.closed and leaf not in asked:
+                    leaf = None
+                slots.append(_external(tape, known, payload, leaf, mark))
         tape.operands.append(tuple(slots))
     for root, source in zip(roots, sources, strict=True):
         if type(source) is tuple:

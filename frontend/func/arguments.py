@@ -49,10 +49,16 @@ class Variables:
         trees = [unflatten(structure, remaining) for structure in self._structures]
         return trees[0] if self._single else tuple(trees)
 
-    def left(self, tree: Any) -> Any:
-        """A result as the caller is to see it: without history that leads to the variables only."""
+    def leave(self, tree: Any) -> Any:
+        """A result as the caller is to see it: without history that leads to the variables only.
+
+        From here on the variables count as constants to all who do not ask about them.
+        """
         leaves, structure = flatten(tree)
-        return unflatten(structure, iter([self._left(leaf) for leaf in leaves]))
+        left = [self._left(leaf) for leaf in leaves]
+        for variable in self.leaves:
+            variable.closed = True
+        return unflatten(structure, iter(left))
 
     def _left(self, leaf: Any) -> Any:
         if not isinstance(leaf, TensorBase) or not leaf._requires_grad:

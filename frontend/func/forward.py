@@ -59,8 +59,8 @@ def jvp(
         raise RuntimeError("jvp() with strict=True: a result does not depend on the primals")
     pushed = _pushed(outputs, variables.leaves, ways, None)
     found = unflatten(structure, iter(pushed))
-    left = variables.left(result)
-    return (left, found, variables.left(aux)) if has_aux else (left, found)
+    left, passed = variables.leave((result, aux))
+    return (left, found, passed) if has_aux else (left, found)
 
 
 def _pushed(
@@ -112,8 +112,8 @@ def jacfwd(
             variables.rebuilt(_columns(rows, variables.leaves, output))
             for rows, output in zip(columns, outputs, strict=True)
         ]
-        found = unflatten(structure, iter(trees))
-        return (found, variables.left(aux)) if has_aux else found
+        found, passed = unflatten(structure, iter(trees)), variables.leave(aux)
+        return (found, passed) if has_aux else found
 
     return jacobian
 

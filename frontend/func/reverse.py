@@ -73,7 +73,7 @@ def _gradient(
         if not isinstance(result, TensorBase) or result.ndim:
             raise RuntimeError(f"{name}() takes a function that returns a scalar tensor")
         found = _pulled([result], [_one_like(result)], variables.leaves)
-        value = variables.left((result, aux) if has_aux else result)
+        value = variables.leave((result, aux) if has_aux else result)
         return variables.rebuilt(found), value
 
     return both
@@ -135,8 +135,8 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
                 )
         return variables.rebuilt(_pulled(outputs, given, variables.leaves, retain_graph=True))
 
-    left = variables.left(result)
-    return (left, vjp_fn, variables.left(aux)) if has_aux else (left, vjp_fn)
+    left, passed = variables.leave((result, aux))
+    return (left, vjp_fn, passed) if has_aux else (left, vjp_fn)
 
 
 def jacrev(
@@ -179,7 +179,7 @@ def jacrev(
                 for block, leaf in zip(blocks, variables.leaves, strict=True)
             ]
             trees.append(variables.rebuilt(row))
-        found = unflatten(structure, iter(trees))
-        return (found, variables.left(aux)) if has_aux else found
+        found, passed = unflatten(structure, iter(trees)), variables.leave(aux)
+        return (found, passed) if has_aux else found
 
     return jacobian

@@ -39,8 +39,8 @@ def vmap(
     Args:
         func: takes and returns tensors, and nested tuples, lists and dicts of them.
         in_dims: for each argument the dimension to map over, None for those that every slice
-            shares; nested as the arguments are, or one for all below it.  Keyword arguments are
-            mapped over their first dimension.
+            shares; nested as the arguments are, or one for all below it.  Every slice shares the
+            keyword arguments.
         out_dims: where the dimension goes in each result; nested in the same way.
         randomness: what random functions do: "different" draws anew for each slice, "same" draws
             once for all, "error" refuses.
@@ -88,7 +88,7 @@ class _Call:
         keyword, _ = flatten(kwargs)
         _, self._structure = flatten((args, kwargs))
         dims = _dims_of(f"vmap({name}): in_dims", in_dims, self._structure.children[0])
-        dims += [0 if isinstance(leaf, TensorBase) else None for leaf in keyword]
+        dims += [None] * len(keyword)
         pairs = list(zip([*given, *keyword], dims, strict=True))
         self.leaves = [_to_front(name, leaf, dim) for leaf, dim in pairs]
         self.mapped = [dim is not None for dim in dims]

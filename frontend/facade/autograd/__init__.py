@@ -1,6 +1,7 @@
-"""Gradients and their switches: the public names of ``taut.frontend.autograd``."""
+"""Gradients and their switches: public names of ``taut.frontend.autograd`` and its neighbours."""
 
 from taut.frontend.autograd import backward, grad
+from taut.frontend.function import Function
 from taut.frontend.grad_mode import (
     enable_grad,
     inference_mode,
@@ -9,7 +10,11 @@ from taut.frontend.grad_mode import (
     set_grad_enabled,
 )
 
+from . import function as function
+from . import functional as functional
+
 __all__ = [
+    "Function",
     "backward",
     "enable_grad",
     "grad",

@@ -1,0 +1,3 @@
+"""Helpers around training, by PyTorch's dotted names."""
+
+from . import checkpoint as checkpoint
