@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..compiler.aval import Aval
+from ..compiler.autodiff import backward_graph, batch
+from ..compiler.aval import Aval, Dim
 from ..compiler.errors import CheckFailed
-from ..compiler.ir import Graph, Value, bind_sizes, solve_sizes
+from ..compiler.evaluate import interpret
+from ..compiler.ir import Graph, Node, Value, bind_sizes, solve_sizes
 from ..compiler.primitive import Cotangents, Primitive
+from ..compiler.primitives.batching import is_batched
 from ..compiler.primitives.create import full_like
 from ..runtime.compile import compile_graph
 from ..runtime.options import Options
@@ -51,7 +54,8 @@ class DifferentiableForward:
     def _primitive(self, graph: Graph, options: Options) -> Primitive:
         part = self.recording.backward
         assert part is not None
-        backward = _call_of(compile_graph(part.graph, options), part.graph, self)
+        rule = _rule_of(part.graph)
+        backward = _call_of(compile_graph(part.graph, options), part.graph, self, rule)
 
         def vjp(ct: Any, out: Any, *operands: Value) -> Cotangents:
             cts = ct if isinstance(ct, tuple) else (ct,)
@@ -80,8 +84,7 @@ class DifferentiableForward:
             return MISS
         self._overlaps.require_apart(leaves)
         operands = [self._operand(binding, leaves) for binding in self.recording.bindings]
-        # What is about to be written is taped as it was.
-        read = [o.clone() if i in self._written else o for i, o in enumerate(operands)]
+        read = [self._taped(i, operand) for i, operand in enumerate(operands)]
         outputs = apply_all(self._program, read, {})
         for number in set(range(len(outputs))) - self._differentiable:
             outputs[number].detach_()
@@ -93,6 +96,15 @@ class DifferentiableForward:
             target_of(update, leaves).grad = grad
         values = [self._value(r, leaves, outputs, sizes) for r in self.recording.results]
         return unflatten(self.recording.structure, iter(values))
+
+    def _taped(self, number: int, operand: Any) -> Any:
+        """An operand as the tape is to see it."""
+        part = self.recording.backward
+        assert part is not None
+        if number not in part.inputs:
+            return operand.detach()
+        # What is about to be written is taped as it was.
+        return operand.clone() if number in self._written else operand
 
     def _operand(self, binding: Any, leaves: Sequence[Any]) -> Any:
         if isinstance(binding, Argument):
@@ -150,4 +162,32 @@ def _call_of(executable: Any, graph: Graph, owner: Any, vjp: Any = None) -> Prim
             raise check_error(str(failed)) from None
         return tuple(outputs) if len(outputs) != 1 else outputs[0]
 
-    return Primitive(graph.name, types, reference, vjp, None, "a compiled program")
+    def batched(size: Dim, node: Node, operands: Sequence[Value]) -> Sequence[Value]:
+        pairs = zip(operands, node.operands, strict=True)
+        made, _ = batch(graph, size, [is_batched(new, old) for new, old in pairs])
+        return _inlined(made, operands)
+
+    doc = "a compiled program"
+    return Primitive(graph.name, types, reference, vjp, None, doc, batch=batched)
+
+
+def _inlined(graph: Graph, operands: Sequence[Value]) -> list[Value]:
+    """A graph's nodes on other operands."""
+    value_of = interpret(graph, operands, lambda node, xs: node.prim.bind(*xs, **node.params))
+    return [value_of(output) for output in graph.outputs]
+
+
+def _rule_of(graph: Graph) -> Callable[..., Cotangents]:
+    """The VJP rule of a program, node by node: for derivatives of second order, outside."""
+
+    def vjp(ct: Any, out: Any, *operands: Value) -> Cotangents:
+        backward, residuals = backward_graph(graph, floating)
+        cts = ct if isinstance(ct, tuple) else (ct,)
+        pairs = zip(cts, graph.outputs, strict=True)
+        seeds = [c if c is not None else full_like(o, 0) for c, o in pairs]
+        kept = _inlined(Graph("residuals", graph.inputs, residuals), operands)
+        found = dict(zip(floating, _inlined(backward, [*kept, *seeds]), strict=True))
+        return [found.get(v) for v in graph.inputs]
+
+    floating = [v for v in graph.inputs if v.aval.dtype.is_floating_point]
+    return vjp

@@ -293,7 +293,9 @@ def _backward_part(
     with using(Mode(trace, False)):
         cotangents = [trace.wrap(seed) for seed in seeds]
         found = pull_back(list(heads.values()), cotangents, retain_graph=True)
-    values = {trace.positions[leaf.storage]: trace.read(ct) for leaf, ct in found.items()}
+    positions = trace.positions  # a leaf that is not there was made while tracing
+    grads = {leaf: ct for leaf, ct in found.items() if leaf.storage in positions}
+    values = {positions[leaf.storage]: trace.read(ct) for leaf, ct in grads.items()}
     inputs = (*trace.inputs[:base], *seeds)
     locs = {node: tuple(places) for node, places in trace.locs.items()}
     graph = Graph(f"{trace.name}_backward", inputs, tuple(values.values()), locs=locs)
