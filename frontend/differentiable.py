@@ -1,8 +1,8 @@
 """A compiled forward function whose results are differentiated outside of it.
 
 Its program becomes one primitive on the tape; that primitive's VJP rule is a second program,
-derived while the function was traced, which computes the forward pass again on its way to the
-gradients.
+derived while the function was traced.  What the second reads of the first, the first returns beside
+its results; `compiler/autodiff/partition.py` chooses it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..compiler.autodiff import backward_graph, batch
+from ..compiler.autodiff.partition import partition
 from ..compiler.aval import Aval, Dim
 from ..compiler.errors import CheckFailed
 from ..compiler.evaluate import interpret
@@ -26,7 +27,7 @@ from .found_state import FoundState, Overlaps, found, seen, sizes_at, target_of
 from .functions.labels import named
 from .grad_mode import grad_mode
 from .inplace import assign
-from .record import Fresh, Recording
+from .record import BackwardPart, Fresh, Recording
 from .specialisation import MISS
 from .tape import apply_all
 from .trace import Argument, GradOf, Hyperparameter
@@ -40,28 +41,38 @@ class DifferentiableForward:
         self.recording, self._guard = recording, guard
         self.counter = CallCounter()
         self.native_calls = 0
-        pure = recording.graph.replace(donations=(None,) * len(recording.graph.outputs))
-        self.executable = compile_graph(pure, options)
-        self._program = self._primitive(pure, options)
+        self._results = len(recording.graph.outputs)
+        assert recording.backward is not None
+        self._split = partition(recording.graph, recording.backward.graph)
+        self._forward = _with_residuals(recording.graph, self._split.residuals)
+        self.executable = compile_graph(self._forward, options)
+        self._program = self._primitive(options)
         self._written = [d for d in recording.graph.donations if d is not None]
-        self._differentiable = set(recording.backward.outputs if recording.backward else ())
+        self._differentiable = set(recording.backward.outputs)
         self._found = FoundState(recording)
         written = [recording.bindings[d] for d in self._written]
         self._overlaps = Overlaps(
             recording, {b.position for b in written if isinstance(b, Argument)}
         )
 
-    def _primitive(self, graph: Graph, options: Options) -> Primitive:
+    def _primitive(self, options: Options) -> Primitive:
         part = self.recording.backward
         assert part is not None
-        rule = _rule_of(part.graph)
-        backward = _call_of(compile_graph(part.graph, options), part.graph, self, rule)
+        graph = self._forward
+        split = self._split
+        rule = _rule_of(split.backward) if part.exact else _refused(graph.name)
+        executable = compile_graph(split.backward, options)
+        backward = _call_of(executable, split.backward, self, rule)
+        again = _rule_of(graph) if part.exact else _refused(graph.name)
 
         def vjp(ct: Any, out: Any, *operands: Value) -> Cotangents:
-            cts = ct if isinstance(ct, tuple) else (ct,)
-            outs = out if isinstance(out, tuple) else (out,)
-            seeds = [cts[o] if cts[o] is not None else full_like(outs[o], 0) for o in part.outputs]
-            grads = dict(zip(part.inputs, backward.bind(*operands, *seeds), strict=True))
+            cts, outs = (ct, out) if isinstance(ct, tuple) else ((ct,), (out,))
+            if any(c is not None for c in cts[self._results :]):  # of residuals: second order
+                return again(cts, outs, *operands)
+            known = dict(zip((*graph.inputs, *graph.outputs), (*operands, *outs), strict=True))
+            seeds = [c if c is not None else full_like(outs[o], 0) for o, c in _at(cts, part)]
+            made = backward.bind(*[known[v] for v in split.residuals], *seeds)
+            grads = dict(zip(part.inputs, made, strict=True))
             return [grads.get(i) for i in range(len(operands))]
 
         return _call_of(self.executable, graph, self, vjp)
@@ -85,7 +96,7 @@ class DifferentiableForward:
         self._overlaps.require_apart(leaves)
         operands = [self._operand(binding, leaves) for binding in self.recording.bindings]
         read = [self._taped(i, operand) for i, operand in enumerate(operands)]
-        outputs = apply_all(self._program, read, {})
+        outputs = apply_all(self._program, read, {})[: self._results]
         for number in set(range(len(outputs))) - self._differentiable:
             outputs[number].detach_()
         named(outputs[min(self._differentiable)], "CompiledFunctionBackward")
@@ -140,6 +151,31 @@ class DifferentiableForward:
         return found(result, leaves, sizes)
 
 
+def _with_residuals(graph: Graph, residuals: Sequence[Value]) -> Graph:
+    """The forward graph, nothing donated, with what the backward pass reads as further outputs."""
+    known = {*graph.inputs, *graph.outputs}
+    extra = [v for v in residuals if v not in known]
+    outputs = (*graph.outputs, *extra)
+    return graph.replace(outputs=outputs, donations=(None,) * len(outputs))
+
+
+def _at(cts: Sequence[Any], part: BackwardPart) -> list[tuple[int, Any]]:
+    """The differentiable outputs and their cotangents."""
+    return [(number, cts[number]) for number in part.outputs]
+
+
+def _refused(name: str) -> Callable[..., Cotangents]:
+    """The rule of a program whose second derivatives its graph alone does not tell."""
+
+    def vjp(*_: Any) -> Cotangents:
+        raise RuntimeError(
+            f"{name} detaches a tensor or uses an autograd.Function, so that its second "
+            "derivatives cannot be taken outside of the compiled function; take them inside"
+        )
+
+    return vjp
+
+
 def _scalar(value: float) -> Any:
     import numpy as np
 
@@ -165,15 +201,25 @@ def _call_of(executable: Any, graph: Graph, owner: Any, vjp: Any = None) -> Prim
     def batched(size: Dim, node: Node, operands: Sequence[Value]) -> Sequence[Value]:
         pairs = zip(operands, node.operands, strict=True)
         made, _ = batch(graph, size, [is_batched(new, old) for new, old in pairs])
-        return _inlined(made, operands)
+        return _inlined(made, operands, _sizes(graph, node.operands))
 
     doc = "a compiled program"
     return Primitive(graph.name, types, reference, vjp, None, doc, batch=batched)
 
 
-def _inlined(graph: Graph, operands: Sequence[Value]) -> list[Value]:
+def _sizes(graph: Graph, operands: Sequence[Value]) -> dict[str, int]:
+    """What the graph's named sizes are at some operands."""
+    shapes: Any = [o.aval.shape for o in operands]
+    return solve_sizes([v.aval for v in graph.inputs], shapes) if graph.symbols else {}
+
+
+def _inlined(graph: Graph, operands: Sequence[Value], sizes: dict[str, int]) -> list[Value]:
     """A graph's nodes on other operands."""
-    value_of = interpret(graph, operands, lambda node, xs: node.prim.bind(*xs, **node.params))
+
+    def bind(node: Node, xs: list[Value]) -> Sequence[Value]:
+        return node.prim.bind(*xs, **{k: bind_sizes(v, sizes) for k, v in node.params.items()})
+
+    value_of = interpret(graph, operands, bind)
     return [value_of(output) for output in graph.outputs]
 
 
@@ -181,12 +227,13 @@ def _rule_of(graph: Graph) -> Callable[..., Cotangents]:
     """The VJP rule of a program, node by node: for derivatives of second order, outside."""
 
     def vjp(ct: Any, out: Any, *operands: Value) -> Cotangents:
+        cts, outs = (ct, out) if isinstance(ct, tuple) else ((ct,), (out,))
         backward, residuals = backward_graph(graph, floating)
-        cts = ct if isinstance(ct, tuple) else (ct,)
-        pairs = zip(cts, graph.outputs, strict=True)
-        seeds = [c if c is not None else full_like(o, 0) for c, o in pairs]
-        kept = _inlined(Graph("residuals", graph.inputs, residuals), operands)
-        found = dict(zip(floating, _inlined(backward, [*kept, *seeds]), strict=True))
+        sizes = _sizes(graph, operands)
+        seeds = [c if c is not None else full_like(o, 0) for c, o in zip(cts, outs, strict=True)]
+        kept = _inlined(Graph("residuals", graph.inputs, residuals), operands, sizes)
+        grads = _inlined(backward, [*kept, *seeds], sizes)
+        found = dict(zip(floating, grads, strict=True))
         return [found.get(v) for v in graph.inputs]
 
     floating = [v for v in graph.inputs if v.aval.dtype.is_floating_point]

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..compiler.aval import Aval
 from ..compiler.dtypes import f64
-from ..compiler.ir import Graph, Value
+from ..compiler.ir import Graph, Value, topological
 from ..compiler.primitives.create import graph_input
+from .composite import Composite
 from .context import Mode, using
 from .core import Size, Storage, TensorBase, ViewStep
 from .outside import Outside
 from .plans import pull_back
 from .size_guards import Sizes
 from .symint import SymInt, plain
-from .tape_reading import has_history
+from .tape_reading import Tape, has_history, read_tape
 from .trace import Binding, GradOf, Trace
 from .tree import Structure, flatten, unflatten
 
@@ -77,11 +78,14 @@ class BackwardPart:
             gradients.
         outputs: which outputs have a cotangent.
         inputs: which inputs the gradients belong to.
+        exact: whether the tape follows every use of the inputs, so that derivatives of this graph
+            are those of the tape: nothing was detached, and no custom function used.
     """
 
     graph: Graph
     outputs: tuple[int, ...]
     inputs: tuple[int, ...]
+    exact: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,7 +261,7 @@ def _grad_updates(trace: Trace, outputs: _Outputs) -> list[GradUpdate]:
             continue
         target: Any = trace.proxies.get(tensor.storage, tensor)
         if grad is None:
-            if not any(tensor is t for t in trace.absent_grads):
+            if tensor not in trace.absent_grads:
                 updates.append(GradUpdate(target, None))
         elif grad is trace.found_grads.get(tensor):
             pass  # written in place, if at all
@@ -292,6 +296,7 @@ def _backward_part(
     seeds = [graph_input(base + i, outputs.values[o].aval) for i, o in enumerate(heads)]
     with using(Mode(trace, False)):
         cotangents = [trace.wrap(seed) for seed in seeds]
+        exact = _is_exact(read_tape(list(heads.values())))
         found = pull_back(list(heads.values()), cotangents, retain_graph=True)
     positions = trace.positions  # a leaf that is not there was made while tracing
     grads = {leaf: ct for leaf, ct in found.items() if leaf.storage in positions}
@@ -300,7 +305,17 @@ def _backward_part(
     locs = {node: tuple(places) for node, places in trace.locs.items()}
     graph = Graph(f"{trace.name}_backward", inputs, tuple(values.values()), locs=locs)
     trace.restore(before)
-    return BackwardPart(graph, tuple(heads), tuple(values))
+    return BackwardPart(graph, tuple(heads), tuple(values), exact)
+
+
+def _is_exact(tape: Tape) -> bool:
+    """Whether no operand that the tape takes as constant depends on a leaf."""
+    places = {index for number, index in tape.leaves.values() if number < 0}
+    leaves = {tape.externals[index] for index in places}
+    constants = [v for i, v in enumerate(tape.externals) if i not in places]
+    behind = {r for node in topological(constants) for r in node.results}
+    custom = any(isinstance(entry.primitive, Composite) for entry in tape.entries)
+    return not custom and leaves.isdisjoint(behind)
 
 
 def _forward(graph: Graph, trace: Trace, results: Sequence[Any]) -> Graph:
