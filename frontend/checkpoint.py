@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .context import current
+from .context import Mode, current, using
 from .core import TensorBase
 from .generator import get_rng_state, set_rng_state
-from .grad_mode import enable_grad
 from .residuals import outputs_of
 from .tape import Dropped, Entry, next_order, source_of
 from .tape_reading import reachable
@@ -81,7 +80,7 @@ class _Block:
         try:
             if self._state is not None:
                 set_rng_state(self._state)
-            with enable_grad():
+            with using(Mode(None, True)):
                 result = self._function(*self._args, **self._kwargs)
         finally:
             if self._state is not None:

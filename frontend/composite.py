@@ -24,7 +24,7 @@ def _unexpanded(*_: Any) -> Any:
     raise NotImplementedError
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Composite(Primitive):
     """A primitive that user code computes.
 

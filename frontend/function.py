@@ -12,13 +12,15 @@ from typing import Any
 from weakref import ReferenceType, ref
 
 from ..compiler import dtypes
-from ..compiler.aval import Aval
-from ..compiler.ir import Value
+from ..compiler.aval import Aval, Dim
+from ..compiler.ir import Node, Value
 from ..compiler.primitive import Cotangents
+from ..compiler.primitives.batching import is_batched
 from .composite import Composite, Context
 from .context import current
 from .core import TensorBase, from_array, shape_of
 from .create import zeros
+from .func import vjp, vmap
 from .grad_mode import no_grad
 from .inplace import adopt
 from .nested import NestedTrace
@@ -111,6 +113,8 @@ class _Saved:
 def _state(tensor: Any) -> Any:
     """What a write in place changes: the count of writes, in a trace the value."""
     trace = current().trace
+    while isinstance(trace, NestedTrace) and tensor.storage not in trace.values:
+        trace = trace.outer.trace
     return tensor.storage.writes() if trace is None else trace.base_value(tensor)
 
 
@@ -228,7 +232,7 @@ def _primitive_of(cls: type[Function]) -> Composite:
         present = tuple([ct is not None for ct in cts[:-1]])
         floats = [o for o in operands if o.aval.dtype.is_floating_point]
         avals = tuple([Aval(o.aval.dtype, o.aval.shape) for o in floats])
-        grads = iter(backward.bind(*given, out[-1], types=avals, present=present))
+        grads = iter(backward.bind(out[-1], *given, types=avals, present=present))
         return [next(grads) if o.aval.dtype.is_floating_point else None for o in operands]
 
     def type_rule(*avals: Aval, types: tuple[Aval, ...]) -> tuple[Aval, ...]:
@@ -241,24 +245,78 @@ def _never(*_: Any, **__: Any) -> Any:
     raise NotImplementedError
 
 
+Expand = Callable[[Sequence[Any], dict[str, Any]], Sequence[Any]]
+
+
 def _backward_of(cls: type[Function]) -> Composite:
+    """The user's backward pass: of the context, and the cotangents that are present."""
+
     def expand(operands: Sequence[Any], params: dict[str, Any]) -> list[Any]:
-        *given, ctx = operands
+        ctx, *given = operands
         return _cotangents(cls, ctx, given, params["present"], params["types"])
 
+    def rule(ct: Any, out: Any, *operands: Value, **params: Any) -> Cotangents:
+        cts = ct if isinstance(ct, tuple) else (ct,)
+        moving = tuple([c is not None for c in cts])
+        types = tuple([Aval(o.aval.dtype, o.aval.shape) for o in operands[1:]])
+        ways = [c for c in cts if c is not None]
+        inner = tuple(sorted(params.items()))
+        return [None, *transposed.bind(operands[0], *ways, types=types, moving=moving, inner=inner)]
+
+    name = f"{cls.__name__}Backward"
+    transposed = _python(f"{name}Transpose", _transposed(expand))
+    return _python(name, expand, rule)
+
+
+def _python(name: str, expand: Expand, vjp: Any = None) -> Composite:
+    """A primitive that is a Python function of a context and tensors; `types` are its results'."""
+
     def reference(*operands: Any, **params: Any) -> Any:
-        *given, ctx = operands
         with no_grad():
-            found = expand([*map(from_array, given), ctx], params)
+            found = expand([operands[0], *map(from_array, operands[1:])], params)
         # Views, so that a gradient that is the user's own tensor is copied before it is written.
         arrays = tuple([g.array.view() for g in found])
         return arrays if len(arrays) != 1 else arrays[0]
 
-    def type_rule(*_: Aval, types: tuple[Aval, ...], present: Any) -> tuple[Aval, ...]:
+    def type_rule(*_: Aval, types: tuple[Aval, ...], **__: Any) -> tuple[Aval, ...]:
         return types
 
-    name, doc = f"{cls.__name__}Backward", "the backward pass of an autograd.Function"
-    return Composite(name, type_rule, reference, None, None, doc, expand=expand)
+    def batched(size: Dim, node: Node, operands: Sequence[Value]) -> Sequence[Value]:
+        flags = tuple(map(is_batched, operands, node.operands))
+        types = tuple([Aval(t.dtype, (size, *t.shape)) for t in node.params["types"]])
+        inner = tuple(sorted(node.params.items()))
+        mapped = _python(f"{name}Batch", _mapped(expand))
+        return mapped.bind(*operands, types=types, flags=flags, inner=inner)
+
+    doc = "a pass of an autograd.Function"
+    return Composite(name, type_rule, reference, vjp, None, doc, batch=batched, expand=expand)
+
+
+def _mapped(expand: Expand) -> Expand:
+    """The function over a batch, by `vmap`."""
+
+    def run(operands: Sequence[Any], params: dict[str, Any]) -> Sequence[Any]:
+        ctx, *given = operands
+        dims = tuple([0 if flag else None for flag in params["flags"][1:]])
+        inner = dict(params["inner"])
+        found = vmap(lambda *tensors: tuple(expand([ctx, *tensors], inner)), in_dims=dims)(*given)
+        return tuple(found)
+
+    return run
+
+
+def _transposed(expand: Expand) -> Expand:
+    """The transpose of a function that is linear in its tensors, at 0: for forward mode."""
+
+    def run(operands: Sequence[Any], params: dict[str, Any]) -> Sequence[Any]:
+        ctx, *ways = operands
+        inner, given = dict(params["inner"]), iter(ways)
+        point = [zeros(t.shape, dtype=t.dtype) for t in params["types"]]
+        outputs, pull = vjp(lambda *tensors: tuple(expand([ctx, *tensors], inner)), *point)
+        pairs = zip(outputs, params["moving"], strict=True)
+        return tuple(pull(tuple([next(given) if moving else o for o, moving in pairs])))
+
+    return run
 
 
 def _cotangents(

@@ -29,6 +29,7 @@ from .context import current
 from .core import Array, Storage, from_array
 from .functions.dtype_names import LEGACY_NAMES
 from .grad_mode import grad_mode
+from .nested import NestedTrace
 from .residuals import residuals_of
 from .tape import apply_all
 from .tape_reading import Slot, Tape, forward_graph, payload_of, read_tape, structure_of
@@ -204,8 +205,7 @@ def _as_tensor(tape: Tape, slot: Slot, payload: Any) -> Any:
     """A residual as a tensor that continues its own history."""
     if isinstance(payload, Context):
         return payload
-    trace = current().trace
-    tensor = trace.wrap(payload) if isinstance(payload, Value) and trace else from_array(payload)
+    tensor = _outside(tape, slot, payload)
     number, index = slot
     if number >= 0:
         tensor.entry, tensor.index, tensor._requires_grad = tape.entries[number], index, True
@@ -216,6 +216,26 @@ def _as_tensor(tape: Tape, slot: Slot, payload: Any) -> Any:
     return tensor
 
 
+def _outside(tape: Tape, slot: Slot, payload: Any) -> Tensor:
+    """A residual as a tensor of the trace, or the eager world, that it was taped in."""
+    level = _level(tape, slot)
+    return level.wrap(payload) if isinstance(payload, Value) else from_array(payload)
+
+
+def _level(tape: Tape, slot: Slot) -> Any:
+    number, index = slot
+    return tape.levels[index] if number < 0 else tape.entries[number].level
+
+
+def _here(tape: Tape, slot: Slot, payload: Any) -> Any:
+    """A residual as a payload of the current trace; `vmap`'s finds what was taped outside of it."""
+    trace = current().trace
+    foreign = isinstance(trace, NestedTrace) and _level(tape, slot) is not trace
+    if trace is None or not foreign or isinstance(payload, Context):
+        return payload
+    return trace.read(_outside(tape, slot, payload))
+
+
 def _run(tape: Tape, kind: Derivative, seeds: Sequence[Tensor], create_graph: bool) -> list[Tensor]:
     plan = _plan(tape, kind)
     _require_unwritten(tape, plan)
@@ -223,7 +243,8 @@ def _run(tape: Tape, kind: Derivative, seeds: Sequence[Tensor], create_graph: bo
     if create_graph:
         continued = map(_as_tensor, [tape] * len(kept), plan.residuals, kept)
         return _run_taped(plan, [*continued, *seeds])
-    inputs = [*kept, *map(payload_of, seeds)]
+    found = map(_here, [tape] * len(kept), plan.residuals, kept)
+    inputs = [*found, *map(payload_of, seeds)]
     trace = current().trace
     if trace is not None:
         return _run_traced(trace, plan, inputs, tape)

@@ -59,6 +59,7 @@ class Entry:
         outputs: the results' arrays or graph values; Dropped by a checkpoint, and None once freed
             by `backward()`.
         written: (storage, version) of operands and results, to notice writes in place since.
+        level: the trace that it was made in, whose values its payloads are; None in eager mode.
         label: the name of the function that users know, where it is composed of several primitives.
     """
 
@@ -66,6 +67,7 @@ class Entry:
         "__weakref__",
         "inputs",
         "label",
+        "level",
         "order",
         "outputs",
         "params",
@@ -86,6 +88,7 @@ class Entry:
         self.order = next(_sequence)
         self.primitive, self.params = primitive, params
         self.label: str | None = None
+        self.level = current().trace
         self.inputs, self.sources = inputs, sources
         self.outputs: tuple[Payload, ...] | Dropped | None = outputs
         self.written = written

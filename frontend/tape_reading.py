@@ -29,6 +29,7 @@ class Tape(NamedTuple):
     Attributes:
         entries: in order of evaluation.
         externals: operands that no entry computes (leaves among them), as payloads.
+        levels: for each external, the trace that it is a value of, if any.
         marks: for each external, its storage and the writes that it had seen when it was taped.
         leaves: slot of each leaf that wants a gradient.
         wanted: slot of each tensor that is asked about: leaves, or results.
@@ -38,6 +39,7 @@ class Tape(NamedTuple):
 
     entries: list[Entry]
     externals: list[Any]
+    levels: list[Any]
     marks: list[Mark]
     leaves: dict[Tensor, Slot]
     wanted: dict[Tensor, Slot]
@@ -51,8 +53,8 @@ def read_tape(roots: Sequence[Tensor], wanted: Sequence[Tensor] | None = None) -
     entries = reachable([s[0] for s in sources if type(s) is tuple])
     numbers = {entry: number for number, entry in enumerate(entries)}
     leaves: dict[Tensor, Slot] = {}
-    tape = Tape(entries, [], [], leaves, leaves if wanted is None else {}, [], [])
-    known: dict[int, Slot] = {}
+    tape = Tape(entries, [], [], [], leaves, leaves if wanted is None else {}, [], [])
+    known: dict[Any, Slot] = {}
     asked = set(wanted or ())
     for entry in entries:
         slots = []
@@ -63,13 +65,14 @@ def read_tape(roots: Sequence[Tensor], wanted: Sequence[Tensor] | None = None) -
                 leaf: Any = source
                 if leaf is not None and leaf.closed and leaf not in asked:
                     leaf = None
-                slots.append(_external(tape, known, payload, leaf, mark))
+                slots.append(_external(tape, known, payload, leaf, mark, entry.level))
         tape.operands.append(tuple(slots))
+    here = current().trace
     for root, source in zip(roots, sources, strict=True):
         if type(source) is tuple:
             tape.roots.append((numbers[source[0]], source[1]))
         else:
-            tape.roots.append(_external(tape, known, payload_of(root), source, None))
+            tape.roots.append(_external(tape, known, payload_of(root), source, None, here))
     for tensor in wanted or ():
         source = source_of(tensor)
         if type(source) is tuple and source[0] in numbers:
@@ -95,22 +98,25 @@ def _order(entry: Entry) -> int:
     return entry.order
 
 
-def _external(tape: Tape, known: dict[int, Slot], payload: Any, leaf: Any, mark: Mark) -> Any:
+def _external(
+    tape: Tape, known: dict[Any, Slot], payload: Any, leaf: Any, mark: Mark, level: Any
+) -> Any:
     """The slot of an operand that no entry computes; a Python number is its own."""
     if leaf is not None:
         slot = tape.leaves.get(leaf)
     elif isinstance(payload, (np.ndarray, Value)):
-        slot = known.get(id(payload))
+        slot = known.get((id(payload), level))
     else:
         return payload
     if slot is None:
         slot = -1, len(tape.externals)
         tape.externals.append(payload)
+        tape.levels.append(level)
         tape.marks.append(mark)
         if leaf is not None:
             tape.leaves[leaf] = slot
         else:
-            known[id(payload)] = slot
+            known[id(payload), level] = slot
     return slot
 
 

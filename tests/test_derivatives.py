@@ -327,6 +327,25 @@ def test_custom_functions_within_function_transforms() -> None:
         taut.vmap(lambda row: exp.apply(row, 2.0))(taut.ones(2, 2).requires_grad_())
 
 
+@MODES
+@pytest.mark.parametrize("name", ["jacrev", "jacfwd", "hessian", "jvp", "rows of jacrev"])
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # of PyTorch's own
+def test_custom_functions_in_jacobians(name: str, compiled: bool) -> None:
+    """PyTorch asks for rules of their own there; here they are derived from `backward`."""
+
+    def derivative(m: Any, f: Callable[..., Any]) -> Callable[..., Any]:
+        if name == "jvp":
+            return lambda x: m.func.jvp(f, (x,), (x * 3,))[1]
+        if name == "rows of jacrev":
+            return m.func.vmap(m.func.jacrev(f))  # type: ignore[no-any-return]  # as below
+        return getattr(m.func, name)(f)  # type: ignore[no-any-return]  # of either library
+
+    exp = exponential(taut)
+    made = run(derivative(taut, lambda x: exp.apply(x.sin(), 1.0) * x), compiled)
+    want = derivative(torch, lambda x: x.sin().exp() * x)(torch.from_numpy(X[:, :2]))
+    close(made(taut.from_numpy(X[:, :2].copy())), want)
+
+
 def test_a_straight_through_estimator_and_in_place() -> None:
     class Round(taut.autograd.Function):
         @staticmethod

@@ -131,6 +131,22 @@ def test_transform(name: str, transform: str, compiled: bool) -> None:
     require_equal(made(*as_tensors(taut, args)), want)
 
 
+def mapped_pull(fn: Any, f: Any, x: Any, y: Any) -> Any:
+    """A tape made outside of `vmap`, pulled back within."""
+    result, pull = fn.vjp(f, x, y)
+    return fn.vmap(pull)(result * x.reshape(9)) if not result.shape else result
+
+
+def captured_result(fn: Any, f: Any, x: Any, y: Any) -> Any:
+    """A result from outside, with a history, met within `vmap` of a gradient."""
+
+    def outer(x: Any) -> Any:
+        z = (x * y).sin()
+        return fn.vmap(fn.grad(lambda a: (a * a * z[0]).sum()))(x).sum()
+
+    return fn.grad(outer)(x)
+
+
 GRADIENTS: dict[str, Callable[[Any, Any], Any]] = {
     "grad": lambda fn, f: fn.grad(f),
     "grad both": lambda fn, f: fn.grad(f, argnums=(0, 1)),
@@ -153,6 +169,8 @@ GRADIENTS: dict[str, Callable[[Any, Any], Any]] = {
     "grad of per sample": lambda fn, f: fn.grad(
         lambda x, y: (fn.vmap(fn.grad(f), in_dims=(0, 1))(x, y) ** 2).sum(), argnums=(0, 1)
     ),
+    "vmap of a pull back": lambda fn, f: lambda x, y: mapped_pull(fn, f, x, y),
+    "captured result": lambda fn, f: lambda x, y: captured_result(fn, f, x, y),
     "vmap of hessian": lambda fn, f: fn.vmap(fn.hessian(f), in_dims=(1, None), out_dims=1),
     "vmap of jacfwd of vmap": lambda fn, f: fn.vmap(
         fn.jacfwd(lambda x, y: fn.vmap(f, in_dims=(0, None))(x.reshape(3, 1), y))
