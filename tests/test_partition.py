@@ -120,6 +120,25 @@ def test_a_backward_pass_outside_computes_no_product_twice() -> None:
         np.testing.assert_allclose(a, p.grad, rtol=1e-4, atol=1e-5)  # f32 sums of some ten terms
 
 
+def test_one_pair_of_programs_serves_every_size() -> None:
+    def f(x: Any, w: Any) -> Any:
+        return (x.reshape(-1) * 2).tanh().reshape(x.shape) @ w
+
+    g = taut.compile(f, dynamic=True)
+    for size in (3, 5, 2):
+        x = taut.rand(size, 4, dtype=taut.float64, requires_grad=True)
+        w = taut.rand(4, 2, dtype=taut.float64, requires_grad=True)
+        got = taut.autograd.grad((g(x, w) ** 2).sum(), [x, w], create_graph=True)
+        want = taut.autograd.grad((f(x, w) ** 2).sum(), [x, w], create_graph=True)
+        again = [
+            taut.autograd.grad((d * d).sum(), [x, w]) for (d, _) in (got, want) if d is not None
+        ]
+        for a, b in zip((*got, *again[0]), (*want, *again[1]), strict=True):
+            assert a is not None
+            assert b is not None
+            np.testing.assert_allclose(a.detach(), b.detach(), rtol=1e-12)  # a few roundings
+
+
 def test_dropout_is_drawn_once() -> None:
     f = taut.compile(lambda x: nn.functional.dropout(x, 0.5) * x)
     x = taut.ones(1000, requires_grad=True)

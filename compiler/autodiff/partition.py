@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ..aval import dim_symbols, evaluate_dim
+from ..aval import dim_symbols, evaluate_dim, symbol
 from ..ir import Graph, Node, Value, topological
 from ..primitive import Elementwise, Literal, Movement, Window
 from ..primitives.create import graph_input
@@ -50,6 +50,7 @@ def partition(forward: Graph, backward: Graph) -> Split:
     read = [o for n in backward.nodes if n in late for o in n.operands]
     frontier = [v for v in (*read, *backward.outputs) if v.node not in late and v not in seeds]
     kept = _cut(frontier, set(forward.outputs))
+    kept += _binding_sizes(forward.inputs, (*kept, *seeds))
     return Split(_starting_at(backward, kept, seeds), kept)
 
 
@@ -90,6 +91,18 @@ def _cut(frontier: Iterable[Value], outputs: set[Value]) -> tuple[Value, ...]:
     reached = flow.saturate({(v, True) for v in wanted})
     kept = [v for n in order for v in n.results]
     return tuple(v for v in kept if (v, False) in reached and (v, True) not in reached)
+
+
+def _binding_sizes(inputs: Sequence[Value], read: Sequence[Value]) -> tuple[Value, ...]:
+    """Inputs that have to be read for a named size, which nothing else has by itself."""
+    known = {d for v in read for d in v.aval.shape}
+    extra: list[Value] = []
+    for value in inputs:
+        named = [d for d in value.aval.shape if any(d == symbol(n) for n in dim_symbols(d))]
+        if any(d not in known for d in named):
+            extra.append(value)
+            known.update(value.aval.shape)
+    return tuple(extra)
 
 
 def _is_literal(value: Value) -> bool:
