@@ -112,10 +112,9 @@ class DifferentiableForward:
         """An operand as the tape is to see it."""
         part = self.recording.backward
         assert part is not None
-        if number not in part.inputs:
-            return operand.detach()
+        read = operand if number in part.inputs else operand.detach()
         # What is about to be written is taped as it was.
-        return operand.clone() if number in self._written else operand
+        return read.clone() if number in self._written else read
 
     def _operand(self, binding: Any, leaves: Sequence[Any]) -> Any:
         if isinstance(binding, Argument):

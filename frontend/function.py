@@ -85,6 +85,7 @@ class _Saved:
     def __init__(self, tensor: Any) -> None:
         self.tensor, self.number = tensor, -1
         self.state: Any = None
+        self.version = 0
 
     def settle(self, results: Sequence[Any]) -> None:
         """Lets go of a result, whose history would lead back here."""
@@ -94,7 +95,7 @@ class _Saved:
             if result is self.tensor:
                 self.tensor, self.number = result.detach(), number
                 break
-        self.state = _state(self.tensor)
+        self.state, self.version = _state(self.tensor), self.tensor.storage.writes()
 
     def unpacked(self, entry: Entry | None) -> Any:
         """The tensor, with its history."""
@@ -102,7 +103,7 @@ class _Saved:
         if tensor is None:
             return None
         if _state(tensor) != self.state:
-            raise overwritten(shape_of(tensor), tensor.storage, self.state)
+            raise overwritten(tensor.aval, tensor.storage, self.version)
         if self.number < 0 or entry is None or not tensor.dtype.is_floating_point:
             return tensor
         result = tensor.detach()

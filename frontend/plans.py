@@ -18,8 +18,7 @@ import numpy as np
 from ..compiler.autodiff.batch import batch
 from ..compiler.autodiff.jvp import tangent_graph
 from ..compiler.autodiff.vjp import backward_graph, mark_grad
-from ..compiler import dtypes
-from ..compiler.aval import Dim
+from ..compiler.aval import Aval, Dim
 from ..compiler.evaluate import interpret
 from ..compiler.ir import Graph, Loc, Node, Value
 from ..compiler.primitives.batching import repeated
@@ -32,7 +31,7 @@ from .grad_mode import grad_mode
 from .nested import NestedTrace
 from .residuals import residuals_of
 from .tape import apply_all
-from .tape_reading import Slot, Tape, forward_graph, payload_of, read_tape, structure_of
+from .tape_reading import Slot, Tape, aval_of, forward_graph, payload_of, read_tape, structure_of
 from .trace import Trace
 
 if TYPE_CHECKING:
@@ -113,15 +112,15 @@ def _require_unwritten(tape: Tape, plan: Plan) -> None:
             mark = entry.written[place] if place < len(entry.written) else None
             payload = entry.outputs[index] if isinstance(entry.outputs, tuple) else None
         if mark is not None and mark[0].writes() != mark[1]:
-            raise overwritten(payload, *mark)
+            raise overwritten(aval_of(payload), *mark)
 
 
-def overwritten(payload: Any, storage: Storage, version: int) -> RuntimeError:
-    """The error of an array that a gradient needs and that was written in place."""
-    name = LEGACY_NAMES[dtypes.from_numpy(payload.dtype).long_name]
+def overwritten(aval: Aval, storage: Storage, version: int) -> RuntimeError:
+    """The error of a value that a gradient needs and that was written in place."""
+    name = LEGACY_NAMES[aval.dtype.long_name]
     return RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace "
-        f"operation: [torch.{name}Tensor {list(payload.shape)}] is at version {storage.writes()}; "
+        f"operation: [torch.{name}Tensor {list(aval.shape)}] is at version {storage.writes()}; "
         f"expected version {version} instead. Clone it before the write, or write to a new tensor."
     )
 

@@ -150,7 +150,7 @@ def structure_of(tape: Tape) -> Any:
 
 def forward_graph(tape: Tape) -> tuple[Graph, dict[Value, Slot], list[Value]]:
     """The taped computation as a graph, the slot that each value stands for, and what is wanted."""
-    inputs = [graph_input(i, _aval_of(x)) for i, x in enumerate(tape.externals)]
+    inputs = [graph_input(i, aval_of(x)) for i, x in enumerate(tape.externals)]
     slots: dict[Value, Slot] = {value: (-1, i) for i, value in enumerate(inputs)}
     computed: list[tuple[Value, ...]] = []
 
@@ -170,7 +170,8 @@ def forward_graph(tape: Tape) -> tuple[Graph, dict[Value, Slot], list[Value]]:
     return Graph("backward", tuple(inputs), outputs), slots, wanted
 
 
-def _aval_of(payload: Any) -> Aval:
+def aval_of(payload: Any) -> Aval:
+    """The type of an array or a graph value."""
     if isinstance(payload, Value):
         return Aval(payload.aval.dtype, payload.aval.shape)
     return Aval(dtypes.from_numpy(payload.dtype), payload.shape)
