@@ -195,6 +195,26 @@ def test_rows_are_taken_and_added_at_positions_that_are_data() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 7])
+def test_loops_that_run_backwards_are_cut_where_others_are(size: int) -> None:
+    """They were cut into -B-1 times -1, which no loop runs."""
+    text = """taut-ir 1
+    func @f<B>(%b: f32[B], %x: f32[B*2,B,B+1]) -> (f32[B+1,B,B*2]) {
+      %0: f32[B+1,B,B*2] = transpose %x {perm = [2, 1, 0]}
+      %1: f32[B+1,B,B*2] = flip %0 {dims = [0, 2]}
+      return %1
+    }"""
+    graph, shape = parse_graph(text), (size * 2, size, size + 1)
+    x = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    inputs = [np.zeros(size, np.float32), x]
+    found = schedule(graph, TARGET)
+    assert [k.extents for k in found.kernels] == [(B + 1, B, B * 2)]
+    options = default_options().replace(kernels="python")
+    as_python = compile_program(schedule(graph, host_target()), options)
+    for outputs in (as_python(inputs), interpret(found, inputs)):
+        np.testing.assert_array_equal(outputs[0], np.flip(x.transpose(2, 1, 0), (0, 2)))
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 7])
 def test_rows_whose_size_does_not_divide_what_is_scattered_have_a_loop_of_their_own(
     size: int,
 ) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from ..aval import Dim
 from .access import Runs
-from .indexing import Expr, Quotient, Remainder, exact, linear, loop
+from .indexing import Expr, Quotient, Remainder, exact, linear, loop, never_negative
 
 REDUCTION_BLOCK = 64
 """A loop over lanes that reduces may be cut at multiples of this only: no back end has more partial
@@ -131,6 +131,8 @@ def wanted_cuts(expr: Expr, by: Dim) -> Iterator[tuple[int, Dim]]:
         ratio = exact(by, coefficient)
         if ratio is None:
             continue
+        if never_negative(ratio * -1):  # a loop that runs backwards is cut at the same places
+            ratio = ratio * -1
         if isinstance(atom, int):
             yield atom, ratio
         elif isinstance(atom, Quotient):
