@@ -132,20 +132,20 @@ def _normal(terms: Iterable[tuple[Monomial, int]]) -> Dim:
 
 
 def _divide(numerator: SymDim, denominator: SymDim) -> Dim:
-    """Exact division by a single term (`B*64 // B -> 64`); anything else is refused."""
-    if len(denominator.terms) == 1:
-        ((by, factor),) = denominator.terms
-        terms: list[tuple[Monomial, int]] = []
-        for monomial, coefficient in numerator.terms:
-            left = list(monomial)
-            if coefficient % factor or any(left.count(a) < by.count(a) for a in by):
-                break
-            for atom in by:
-                left.remove(atom)
-            terms.append((tuple(left), coefficient // factor))
-        else:
-            return _normal(terms)
-    raise IRError(f"cannot show that {numerator} is divisible by {denominator}")
+    """Exact division (`(B*B+B) // (B+1) -> B`), leading terms first; anything else is refused."""
+    by, factor = denominator.terms[0]
+    quotient: list[tuple[Monomial, int]] = []
+    rest: Dim = numerator
+    while rest != 0:
+        monomial, coefficient = _terms(rest)[0]
+        left = list(monomial)
+        if coefficient % factor or any(left.count(a) < by.count(a) for a in by):
+            raise IRError(f"cannot show that {numerator} is divisible by {denominator}")
+        for atom in by:
+            left.remove(atom)
+        quotient.append((tuple(left), coefficient // factor))
+        rest = rest - denominator * _normal(quotient[-1:])
+    return _normal(quotient)
 
 
 def dim_symbols(dim: Dim) -> frozenset[str]:

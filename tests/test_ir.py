@@ -47,6 +47,10 @@ def test_sizes_have_one_form_and_round_trip(dim: object, text: str) -> None:
 def test_sizes_divide_by_their_factors() -> None:
     assert (B * S * 6) // (B * 3) == S * 2
     assert size_of((B, 4, S)) // (B * 4) == S
+    assert size_of((5, B, B + 1)) // (B + 1) == B * 5
+    assert size_of((B - 1, S + 2, S - B, 3)) // ((S - B) * (B - 1)) == S * 3 + 6
+    with pytest.raises(IRError, match=r"cannot show that B\*B\+1 is divisible by B\+1"):
+        (B * B + 1) // (B + 1)
     with pytest.raises(IRError, match=r"cannot show that B\+1 is divisible by S"):
         (B + 1) // S
 

@@ -214,6 +214,24 @@ def test_loops_that_run_backwards_are_cut_where_others_are(size: int) -> None:
         np.testing.assert_array_equal(outputs[0], np.flip(x.transpose(2, 1, 0), (0, 2)))
 
 
+@pytest.mark.parametrize("last", ["B+1", "B*2+3"])
+def test_rows_are_found_past_a_size_that_is_a_sum(last: str) -> None:
+    graph = parse_graph(f"""taut-ir 1
+    func @f<B>(%b: f32[B], %x: f32[5,B,{last}]) -> (f32[5,B,{last}]) {{
+      %0: f32[5,{last}] = reduce_sum %x {{dims = [1]}}
+      %1: f32[5,B,{last}] = broadcast %0 {{dims = [0, 2]}}
+      %2: f32[5,B,{last}] = div %x, %1
+      return %2
+    }}""")
+    found = schedule(graph, TARGET)
+    assert len(found.kernels) == 1
+    for size in (0, 1, 2, 7):
+        shape = (5, size, size + 1 if last == "B+1" else size * 2 + 3)
+        x = np.arange(1, np.prod(shape) + 1, dtype=np.float32).reshape(shape)
+        inputs = [np.zeros(size, np.float32), x]
+        assert_same_bits(interpret(found, inputs), evaluate(graph, inputs))
+
+
 @pytest.mark.parametrize("size", [0, 1, 2, 7])
 def test_rows_whose_size_does_not_divide_what_is_scattered_have_a_loop_of_their_own(
     size: int,
