@@ -252,7 +252,7 @@ def linspace(start: float, end: float, steps: int, *, dtype: DType | None = None
 
 
 @explained
-def eye(n: Any, m: Any = None, *, dtype: DType | None = None) -> Tensor:
+def eye(n: int, m: int | None = None, *, dtype: DType | None = None) -> Tensor:
     """The identity matrix, or its upper left part.
 
     Raises:
@@ -262,7 +262,7 @@ def eye(n: Any, m: Any = None, *, dtype: DType | None = None) -> Tensor:
         if isinstance(size, int) and size < 0:
             raise RuntimeError(f"{name} must be greater or equal to 0, got {size}")
     chosen = dtype or default_float()
-    if isinstance(n, SymDim) or isinstance(m, SymDim):
+    if any(isinstance(size, SymDim) for size in (n, m)):
         rows, columns = arange(n), arange(n if m is None else m)
         return cast("Tensor", rows.unsqueeze(1) == columns).to(chosen)
     return from_array(np.eye(n, m, dtype=chosen.numpy))
