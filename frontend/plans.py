@@ -52,12 +52,14 @@ class Plan:
     Attributes:
         residuals: which values of the forward pass its first inputs are; seeds follow.
         steps, outputs: the graph as a list of NumPy calls, filled on first use.
+        loud: whether Python code is among them, whose operations silence NumPy one by one.
     """
 
     graph: Graph
     residuals: list[Slot]
     steps: list[tuple[Any, ...]] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
+    loud: bool = False
 
 
 class _Plans(dict[Any, Plan]):
@@ -83,7 +85,7 @@ def _derive(tape: Tape, kind: Derivative) -> Plan:
 
     forward, slots, wanted = forward_graph(tape)
     derive = backward_graph if kind.pull else tangent_graph
-    graph, residuals = derive(forward, wanted)
+    graph, residuals = derive(forward, wanted, slots)
     if kind.size is not None:
         seeded = [i >= len(residuals) for i in range(len(graph.inputs))]
         graph, flags = batch(graph, kind.size, seeded)
@@ -130,13 +132,10 @@ def _run_arrays(plan: Plan, inputs: Sequence[Any]) -> list[Array]:
     if not plan.outputs:
         _flatten(plan)
     values = list(inputs)
-    for reference, operands, params, single, loud in plan.steps:
-        given = [values[o] for o in operands]
-        out = reference(*given, **params) if loud else quiet.run(reference, *given, **params)
-        if single:
-            values.append(out)
-        else:
-            values.extend(out)
+    if plan.loud:
+        _run_steps(plan, values)
+    else:
+        quiet.run(_run_steps, plan, values)
     # An output that is an input, or that another leaf has, must not become a gradient as it is.
     taken = set(range(len(inputs)))
     outputs = []
@@ -144,6 +143,17 @@ def _run_arrays(plan: Plan, inputs: Sequence[Any]) -> list[Array]:
         outputs.append(np.array(values[place]) if place in taken else values[place])
         taken.add(place)
     return outputs
+
+
+def _run_steps(plan: Plan, values: list[Any]) -> None:
+    """Appends what each step computes."""
+    for reference, operands, params, single in plan.steps:
+        given = [values[o] for o in operands]
+        out = reference(*given, **params)
+        if single:
+            values.append(out)
+        else:
+            values.extend(out)
 
 
 def _numbering(graph: Graph) -> dict[Value, int]:
@@ -158,10 +168,10 @@ def _flatten(plan: Plan) -> None:
     for node in graph.nodes:
         operands = tuple(numbers[o] for o in node.operands)
         single = len(node.results) == 1
-        # Python code runs operations of its own, each of them quietly.
-        loud = isinstance(node.prim, Composite)
-        plan.steps.append((node.prim.reference, operands, dict(node.params), single, loud))
+        reference = node.prim.reference
+        plan.steps.append((reference, operands, dict(node.params), single))
     plan.outputs = [numbers[o] for o in graph.outputs]
+    plan.loud = any(isinstance(node.prim, Composite) for node in graph.nodes)
 
 
 def _run_traced(trace: Trace, plan: Plan, inputs: Sequence[Any], tape: Tape) -> list[Tensor]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..compiler.primitive import Primitive
 from ..compiler.quiet import quiet
+from .composition import Composition
 from .context import current
 from .core import Payload, Storage, TensorBase, from_array, make_tensor
 from .symint import plain
@@ -78,7 +79,7 @@ class Entry:
 
     def __init__(
         self,
-        primitive: Primitive,
+        primitive: Primitive | Composition,
         params: dict[str, Any],
         inputs: tuple[Payload | Scalar, ...],
         sources: tuple[Source, ...],
@@ -94,13 +95,15 @@ class Entry:
         self.written = written
 
 
-def apply(primitive: Primitive, *operands: Operand, **params: Any) -> Tensor:
+def apply(primitive: Primitive | Composition, *operands: Operand, **params: Any) -> Tensor:
     """The first result of a primitive on tensors.
 
     A number among the operands stands for itself in every element.
     """
     mode = current()
     if mode.trace is not None:
+        if isinstance(primitive, Composition):
+            return primitive.steps(apply, *operands, **params)  # type: ignore[no-any-return]  # of its last step
         return apply_all(primitive, operands, params)[0]
     # Eager mode spends its time here: one pass over the operands, and no more tuples than needed.
     inputs: list[Any] = []
@@ -147,7 +150,7 @@ def apply_all(
 
 
 def _results(
-    primitive: Primitive,
+    primitive: Primitive | Composition,
     operands: Sequence[Operand],
     params: dict[str, Any],
     inputs: tuple[Any, ...],
@@ -174,7 +177,7 @@ def leaked_tracer() -> RuntimeError:
 
 
 def record_entry(
-    primitive: Primitive,
+    primitive: Primitive | Composition,
     params: dict[str, Any],
     operands: Sequence[Operand],
     inputs: tuple[Any, ...],

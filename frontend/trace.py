@@ -24,6 +24,7 @@ from .size_guards import Sizes
 from .writes import write_through
 
 if TYPE_CHECKING:
+    from .composition import Composition
     from .tensor import Tensor
 
 
@@ -343,7 +344,8 @@ def _identity(value: Any) -> Any:
     return (type(value), value) if isinstance(value, _PLAIN) else id(value)
 
 
-def with_constants(primitive: Primitive, operands: Sequence[Any]) -> tuple[Value, ...]:
+def with_constants(
+    primitive: Primitive | Composition, operands: Sequence[Any]) -> tuple[Value, ...]:
     """Operands with each Python number made a constant of the first value's type.
 
     Of `select`, the first value past its condition.

@@ -9,7 +9,7 @@ values, and of each rule only what is linear in c remains.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ..errors import CompileError
 from ..ir import Graph, Node, Value, topological
@@ -72,12 +72,15 @@ def _linear(node: Node, tangent: Value, probes: Mapping[Value, Value]) -> Value:
     return tangent
 
 
-def tangent_graph(graph: Graph, wrt: Sequence[Value]) -> tuple[Graph, tuple[Value, ...]]:
+def tangent_graph(
+    graph: Graph, wrt: Sequence[Value], kept: Collection[Value] | None = None
+) -> tuple[Graph, tuple[Value, ...]]:
     """The tangent half of `graph`: from residuals and tangents of `wrt` to those of the outputs.
 
     Args:
         graph: the graph to differentiate; its outputs are floating.
         wrt: the values that vary, inputs or not.
+        kept: see `backward_graph`.
 
     Returns:
         The graph, whose inputs are the residuals followed by one tangent for each value of `wrt`,
@@ -87,5 +90,5 @@ def tangent_graph(graph: Graph, wrt: Sequence[Value]) -> tuple[Graph, tuple[Valu
     seeds = {v: graph_input(base + i, v.aval) for i, v in enumerate(wrt)}
     found = tangents(graph.outputs, seeds)
     outputs = tuple(found[o] if o in found else full_like(o, 0) for o in graph.outputs)
-    made, residuals = cut(graph, outputs, tuple(seeds.values()))
+    made, residuals = cut(graph, outputs, tuple(seeds.values()), kept)
     return made.replace(name=f"{graph.name}_tangent"), residuals

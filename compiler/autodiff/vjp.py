@@ -7,7 +7,7 @@ like any other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ..errors import IRError
 from ..ir import Graph, Loc, Node, Value, topological
@@ -60,7 +60,9 @@ def _pull_back(node: Node, totals: Mapping[Value, Value]) -> Sequence[Value | No
     return rule(cts, node.results, *node.operands, **node.params)
 
 
-def backward_graph(graph: Graph, wrt: Sequence[Value]) -> tuple[Graph, tuple[Value, ...]]:
+def backward_graph(
+    graph: Graph, wrt: Sequence[Value], kept: Collection[Value] | None = None
+) -> tuple[Graph, tuple[Value, ...]]:
     """The backward half of `graph`: from residuals and cotangents of outputs to those of inputs.
 
     Every value of the forward graph that the backward half reads becomes an input of it, so nothing
@@ -69,6 +71,8 @@ def backward_graph(graph: Graph, wrt: Sequence[Value]) -> tuple[Graph, tuple[Val
     Args:
         graph: the forward graph; its floating outputs are differentiated.
         wrt: the values of the graph to differentiate with respect to, inputs or not.
+        kept: the values that may be residuals, all inputs among them, where it is not all: the
+            backward half computes the others again.
 
     Returns:
         The backward graph, whose inputs are the residuals followed by one cotangent for each
@@ -86,16 +90,24 @@ def backward_graph(graph: Graph, wrt: Sequence[Value]) -> tuple[Graph, tuple[Val
             totals[output] = add(totals[output], seed) if output in totals else seed
     found = cotangents(totals, wrt)
     outputs = tuple(found[t] if t in found else full_like(t, 0) for t in wrt)
-    return cut(graph, outputs, seeds)
+    return cut(graph, outputs, seeds, kept)
 
 
 def cut(
-    graph: Graph, outputs: Sequence[Value], seeds: Sequence[Value]
+    graph: Graph,
+    outputs: Sequence[Value],
+    seeds: Sequence[Value],
+    kept: Collection[Value] | None = None,
 ) -> tuple[Graph, tuple[Value, ...]]:
-    """Splits `outputs` off the forward graph, whose values they read as inputs, before `seeds`."""
+    """Splits `outputs` off the forward graph, whose values they read as inputs, before `seeds`.
+
+    Where not all values are `kept`, the outputs compute the others again.
+    """
     forward = {*graph.inputs, *(r for n in graph.nodes for r in n.results)} - set(seeds)
     literals = {r for n in graph.nodes if not n.operands for r in n.results}
     forward -= literals
+    if kept is not None:
+        forward.intersection_update(kept)
     residuals: dict[Value, None] = {}
     later = [n for n in topological(outputs) if not forward & {*n.results}]
     for node in later:

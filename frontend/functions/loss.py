@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ...compiler.primitives import elementwise as E
+from ...compiler.primitives import reduce as R
+from ..composition import Composition
 from ..core import shape_of
 from ..frames import warn
+from ..tape import apply
 from .activation import logsigmoid
 from .arithmetic import add, clamp, div, mul, sub
 from .checks import check_all
@@ -14,6 +18,7 @@ from .dtype_names import LEGACY_NAMES
 from .elementwise import abs, exp, log
 from .labels import named
 from .logic import chosen, eq, le, logical_and, lt
+from .operands import same_arrays
 from .reduce import mean, mean_over, sum
 from .reductions import require_reduction
 from .sizes import same_shape, size_operand
@@ -54,12 +59,27 @@ def _warn_of_broadcast(input: Tensor, target: Tensor) -> None:
         )
 
 
+def _mean_square(run: Any, x: Any, y: Any, dims: Any, count: float) -> Any:
+    difference = run(E.sub, x, y)
+    total = run(R.reduce_sum, run(E.mul, difference, difference), dims=dims)
+    return run(E.div, total, count)
+
+
+_MEAN_SQUARE = Composition("mse_loss", _mean_square)
+
+
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """(input - target)^2.
 
     `reduction`: "none", "sum" or "mean".
     """
     require_reduction(reduction)
+    if reduction == "mean" and same_arrays(input, target):
+        array: Any = input.array
+        if array.dtype.kind == "f" and array.size > 1:
+            dims, count = tuple(range(array.ndim)), float(array.size)
+            result = apply(_MEAN_SQUARE, input, target, dims=dims, count=count)
+            return named(result, "MseLoss")
     _warn_of_broadcast(input, target)
     difference = sub(input, target)
     if not difference.dtype.is_floating_point:

@@ -11,6 +11,7 @@ from ...compiler.primitives import index as I
 from ...compiler.primitives import linalg as L
 from ...compiler.primitives import movement as M
 from ...compiler.primitives import reduce as R
+from ..composition import Composition
 from ..core import shape_of
 from ..frames import place
 from ..tape import apply
@@ -49,6 +50,14 @@ SMALL_WEIGHT = 4096
 """Elements of a weight up to which its product with a vector is a fused sum."""
 
 
+def _affine(run: Any, x: Any, weight: Any, bias: Any, shape: Any) -> Any:
+    product = run(L.matmul, x, run(M.transpose, weight, perm=(1, 0)))
+    return run(E.add, product, run(M.broadcast, bias, dims=(1,), shape=shape))
+
+
+_AFFINE = Composition("linear", _affine)
+
+
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """input @ weight.T + bias.
 
@@ -61,6 +70,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         (..., out).
     """
     require_tensor("linear", input)
+    if _is_plain(input.array, weight.array, None if bias is None else bias.array):
+        shape = input.array.shape[0], weight.array.shape[0]  # type: ignore[union-attr]  # arrays
+        return named(apply(_AFFINE, input, weight, bias, shape=shape), "Addmm")  # type: ignore[arg-type]  # a tensor
     if input.ndim == 1 and weight.ndim == 2:
         return _of_vector(input, weight, bias)
     if not input.ndim or not weight.ndim:
@@ -73,6 +85,14 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if bias is None:
         return product
     return named(_plus_bias(product, bias), "Addmm" if input.ndim == 2 else "View")
+
+
+def _is_plain(x: Any, weight: Any, bias: Any) -> bool:
+    """Whether arrays of one floating dtype are a matrix each, and a bias for each column."""
+    if x is None or weight is None or bias is None or not x.ndim == weight.ndim == 2:
+        return False
+    fits = x.shape[1] == weight.shape[1] and bias.shape == (weight.shape[0],)
+    return bool(fits and x.dtype == weight.dtype == bias.dtype and x.dtype.kind == "f")
 
 
 def _of_vector(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
