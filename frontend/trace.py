@@ -345,7 +345,8 @@ def _identity(value: Any) -> Any:
 
 
 def with_constants(
-    primitive: Primitive | Composition, operands: Sequence[Any]) -> tuple[Value, ...]:
+    primitive: Primitive | Composition, operands: Sequence[Any]
+) -> tuple[Value, ...]:
     """Operands with each Python number made a constant of the first value's type.
 
     Of `select`, the first value past its condition.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 import taut
 from taut import nn
 from taut.frontend.composition import Composition
@@ -98,5 +99,5 @@ def test_what_does_not_fit_goes_the_long_way(fault: str) -> None:
         assert F.linear(x, w, b[:1]).tolist() == (x @ w.t() + b[:1]).tolist()
         return
     bad = {"dtype": (x.double(), w, b), "inner": (x[:, :2], w, b), "vector": (x, w[0], b)}[fault]
-    with pytest.raises(RuntimeError, match="dtype|shapes|size"):
+    with pytest.raises(RuntimeError, match=r"dtype|shapes|size"):
         F.linear(*bad)

@@ -115,7 +115,7 @@ def test_options_come_from_the_environment() -> None:
         "TAUT_CACHE_DIR": "/elsewhere",
         "TAUT_FUSE": "0",
     }
-    expected = Options("numba", "python", "strict", 3, True, False, Path("/elsewhere"), False)
+    expected = Options("numba", "python", "strict", 3, True, False, Path("/elsewhere"), fuse=False)
     assert Options.from_environment(environment) == expected
 
 
