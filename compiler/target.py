@@ -15,6 +15,10 @@ machine with narrower registers splits a vector into several.
 """
 
 
+CHUNK = 64
+"""A loop in lanes may be split at multiples of this."""
+
+
 @dataclass(frozen=True)
 class Target:
     """A machine to compile for.

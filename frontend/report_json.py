@@ -187,11 +187,11 @@ def _fields(record: Step | MatrixView) -> Json:
 def _plain(value: Any) -> Any:
     """A step's attribute: buffers by number, kernels by name."""
     from ..compiler.schedule.loops import Kernel
-    from ..compiler.schedule.program import MatrixView, RunKernel
+    from ..compiler.schedule.program import MatrixView, RunKernel, RunMatmul
 
     if isinstance(value, Kernel):
         return value.name
-    if isinstance(value, MatrixView | RunKernel):
+    if isinstance(value, MatrixView | RunKernel | RunMatmul):
         return _fields(value)
     if isinstance(value, tuple):
         return [_plain(item) for item in value]

@@ -20,7 +20,6 @@ from taut.compiler import dtypes
 from taut.compiler.aval import Aval, Dim, evaluate_dim, symbol
 from taut.compiler.codegen.flatten import flatten
 from taut.compiler.codegen.llvm import emit_llvm
-from taut.compiler.codegen.llvm_kernel import CHUNK
 from taut.compiler.codegen.spec import ProgramSpec
 from taut.compiler.codegen.vector_math import ULP
 from taut.compiler.dtypes import DType
@@ -52,7 +51,7 @@ from taut.compiler.schedule.program import (
     RunMatmul,
     Step,
 )
-from taut.compiler.target import Target
+from taut.compiler.target import CHUNK, Target
 from taut.runtime.host import host_target
 from taut.runtime.native import emit_object, link
 

@@ -82,7 +82,7 @@ def test_an_elementwise_result_takes_the_place_of_its_operand() -> None:
         [numbers(4, 4), numbers(4)],
     )
     assert [b.kind for b in found.buffers] == ["input", "input", "output", "temp"]
-    kernel = next(s for s in found.steps if isinstance(s, RunKernel))
+    kernel = next(s for s in found.parts if isinstance(s, RunKernel))
     assert kernel.buffers == (3, 1)  # one parameter, read and written
     assert found.slots == (64,)
 
@@ -398,7 +398,7 @@ def test_memory_as_text() -> None:
         slot 0: B*16 bytes
       steps
         0: matmul x#0 @ w#1.T -> h#3  [Bx4x4 f32]
-        1: kernel tanh(h#3) -> h#3  [B*16 bytes, B*4 flops]
-        2: matmul h#3 @ w#1 -> y#2  [Bx4x4 f32]
+           by blocks with kernel tanh(h#3) -> h#3  [B*16 bytes, B*4 flops]
+        1: matmul h#3 @ w#1 -> y#2  [Bx4x4 f32]
     """)
-    assert sum(isinstance(s, RunMatmul) for s in found.steps) == 2
+    assert sum(isinstance(s, RunMatmul) for s in found.parts) == 2

@@ -96,8 +96,8 @@ def test_a_pass_is_a_stage_to_stop_after() -> None:
 
 def test_later_stages_show_groups_memory_and_kernels() -> None:
     report = layer()
-    assert report.text("fused").startswith("fused @layer: 2 groups")
-    assert "%z -> %h: " in report.text("fused")
+    assert report.text("fused").startswith("fused @layer: 1 groups")
+    assert "group 0: matmul matmul_add_tanh" in report.text("fused")
     assert "0: x: f32[B,8] input 0\n" in report.text("memory")
     assert "tanh" in report.text("kernel")
     assert report.text("kernel").startswith("kernel ")
@@ -216,12 +216,13 @@ func @write(%x: f32[4], %ok: bool[]) -> (f32[4]) {
 def test_json_of_schedules_is_structured() -> None:
     fused, memory, kernel = report_json(layer(), "fused..kernel")["stages"]
     (plan,), (program,), (kernels,) = (s["programs"] for s in (fused, memory, kernel))
-    assert [group["kind"] for group in plan["groups"]] == ["matmul", "kernel"]
-    assert plan["cuts"][0]["producer"] == "%z"
-    assert [step["step"] for step in program["steps"]] == ["matmul", "kernel"]
-    assert program["steps"][0]["rows"] == "B"
+    assert [group["kind"] for group in plan["groups"]] == ["matmul"]
+    assert plan["cuts"] == []
+    (step,) = program["steps"]
+    assert step["step"] == "blocks"
+    assert step["product"]["rows"] == "B"
     assert program["buffers"][0]["shape"] == ["B", 8]
-    assert program["steps"][1]["kernel"] == kernels["kernels"][0]["name"]
+    assert step["kernel"]["kernel"] == kernels["kernels"][0]["name"]
     assert kernels["kernels"][0]["bytes"] == "B*64+64"
     assert kernels["kernels"][0]["text"] == layer().text("kernel")
 

@@ -119,7 +119,7 @@ def test_kernels_that_wait_for_each_other_share_code_but_no_step() -> None:
         [numbers(6), numbers(6, 9), numbers(9, 6)],
     )
     assert len(found.kernels) == 2  # the first does not write in place
-    assert sum(isinstance(s, RunKernel) for s in found.steps) == 3
+    assert sum(isinstance(s, RunKernel) for s in found.parts) == 3
     assert sweeps(found) == []
 
 
@@ -214,9 +214,11 @@ def test_a_large_temporary_does_not_wait_for_a_sweep(rows: int, segments: list[i
     text = """
         func @f(%x: f32[N,8], %w: f32[8,8]) -> (f32[N,8], f32[N,8]) {
           %a: f32[N,8] = matmul %x, %w
-          %b: f32[N,8] = tanh %a
+          %e: f32[N,8] = flip %a {dims = [1]}
+          %b: f32[N,8] = tanh %e
           %c: f32[N,8] = matmul %x, %b0
-          %d: f32[N,8] = tanh %c
+          %g: f32[N,8] = flip %c {dims = [1]}
+          %d: f32[N,8] = tanh %g
           return %b, %d
         }""".replace("%b0", "%v").replace("%w: f32[8,8]", "%w: f32[8,8], %v: f32[8,8]")
     found = agree(text.replace("N", str(rows)), [numbers(rows, 8), numbers(8, 8), numbers(8, 8)])

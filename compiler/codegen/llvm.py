@@ -11,12 +11,16 @@ program runs.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from llvmlite import ir
 
 from ..aval import Dim
+from ..schedule.blocks import blocks_of
 from ..schedule.loops import Kernel
 from ..schedule.program import (
     Program,
+    RunBlocks,
     RunCall,
     RunCheck,
     RunCopy,
@@ -28,7 +32,7 @@ from ..schedule.program import (
 )
 from ..target import Target
 from .flatten import flatten
-from .llvm_control import Sizes, as_value
+from .llvm_control import Carried, Number, Sizes, add, as_value, loop, multiply, smaller
 from .llvm_kernel import declare_kernel, emit_kernel, first_extent
 from .llvm_matmul import Products
 from .llvm_ops import Operations
@@ -104,6 +108,8 @@ class _ProgramEmitter:
                 self._run_sweep(step)
             case RunMatmul():
                 self._products.emit(self._builder, step, self._pointer, self._sizes)
+            case RunBlocks():
+                self._run_blocks(step)
             case RunCall():
                 self._run_call(step)
             case RunCopy():
@@ -145,13 +151,33 @@ class _ProgramEmitter:
     # --- steps ------------------------------------------------------------------------------------
 
     def _run_kernel(self, run: RunKernel) -> None:
-        sizes = [as_value(self._sizes(size)) for size in self._size_arguments(run)]
+        self._call_kernel(run, 0, self._sizes(self._first_extent(run)))
+
+    def _run_blocks(self, step: RunBlocks) -> None:
+        """Rows of the product, then the steps of the kernel that read them; and so on."""
+        builder = self._builder
+        run = step.kernel
+        blocks = blocks_of(step.product, replace(run, kernel=self._flat[run.kernel]))
+        units, items, steps = map(self._sizes, (blocks.units, blocks.items, blocks.steps))
+
+        def block(first: Number, _: Carried) -> Carried:
+            last = smaller(builder, add(builder, first, blocks.block), units)
+            made = multiply(builder, first, items), multiply(builder, last, items)
+            read = multiply(builder, first, steps), multiply(builder, last, steps)
+            self._products.emit(builder, step.product, self._pointer, self._sizes, made)
+            self._call_kernel(run, *read)
+            return []
+
+        loop(builder, 0, units, blocks.block, [], block)
+
+    def _call_kernel(self, run: RunKernel, begin: Number, end: Number) -> None:
+        """Runs some steps of a kernel's first loop."""
+        sizes = [as_value(n) for n in (*map(self._sizes, run.arguments), begin, end)]
         arguments = [*map(self._pointer, run.buffers), *sizes]
         self._builder.call(self._function(run.kernel), arguments)
 
-    def _size_arguments(self, run: RunKernel) -> list[Dim]:
-        """The numbers that a kernel takes after its buffers: its symbols, begin and end."""
-        return [*run.arguments, 0, run.size(first_extent(self._flat[run.kernel]))]
+    def _first_extent(self, run: RunKernel) -> Dim:
+        return run.size(first_extent(self._flat[run.kernel]))
 
     def _function(self, of: Kernel) -> ir.Function:
         kernel = self._flat[of]
@@ -165,7 +191,10 @@ class _ProgramEmitter:
     def _run_sweep(self, sweep: RunSweep) -> None:
         """One call, unless the sizes of its segments are not known."""
         segments = [
-            Segment([self._word(b) for b in run.buffers], self._size_arguments(run))
+            Segment(
+                [self._word(b) for b in run.buffers],
+                [*run.arguments, 0, self._first_extent(run)],
+            )
             for run in sweep.runs
         ]
         if all(isinstance(size, int) for segment in segments for size in segment.sizes):

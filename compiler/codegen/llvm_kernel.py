@@ -3,8 +3,8 @@
     void kernel(ptr buffer, ..., i64 symbol, ..., i64 begin, i64 end)
 
 `begin` and `end` bound the first outer loop, after `flatten`: the seam at which threads share the
-work.  Where that loop is the one in lanes, they are multiples of `CHUNK`, or the end of the loop.
-A kernel without outer loops ignores them.
+work, and at which a kernel takes a product's blocks.  Where that loop is the one in lanes, they are
+multiples of `CHUNK`, or the end of the loop.  A kernel without outer loops ignores them.
 
 A loop in lanes runs in blocks.  Elements that are left over make one more block, under a mask that
 is a constant where the extent is known; so a known extent of at most a block's width is straight
@@ -35,7 +35,7 @@ from ..schedule.loops import (
     Stage,
     Store,
 )
-from ..target import LANES, REDUCTION_LANES
+from ..target import CHUNK, LANES, REDUCTION_LANES
 from .llvm_blocks import block_width, lanes_for
 from .llvm_cast import cast
 from .llvm_control import Carried, Number, Sizes, as_value, loop, smaller, when
@@ -52,9 +52,6 @@ from .llvm_values import (
     index,
     register_type,
 )
-
-CHUNK = 64
-"""Threads split a loop in lanes at multiples of this."""
 
 Block: TypeAlias = Callable[[Number, int, "ir.Value | None", Carried], Sequence[ir.Value]]
 

@@ -7,7 +7,7 @@ likewise.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from llvmlite import ir
@@ -29,6 +29,7 @@ from .llvm_control import (
     loop,
     multiply,
     smaller,
+    subtract,
 )
 from .llvm_tiles import TileTypes, declare_product
 from .llvm_values import (
@@ -56,29 +57,33 @@ class Products:
         self._module, self._target = module, target
         self._functions: dict[str, ir.Function] = {}
 
-    def emit(self, builder: ir.IRBuilder, step: RunMatmul, pointer: Pointer, sizes: Sizes) -> None:
+    def emit(
+        self,
+        builder: ir.IRBuilder,
+        step: RunMatmul,
+        pointer: Pointer,
+        sizes: Sizes,
+        items: tuple[Number, Number] | None = None,
+    ) -> None:
         """A call for each matrix of the batch.
+
+        `items` are the first one and the end of those to make: of the batch's matrices, or of the
+        rows, where there is one matrix.
 
         Raises:
             CompileError: the dtype has no product.
         """
-        step = _row_major(step)
-        function = self._function(step.dtype)
-        x_row, x_step = _strides(step.x)
-        fixed = [
-            *(as_value(sizes(d)) for d in (step.rows, step.columns, step.inner, x_row, x_step)),
-            as_value(sizes(step.y.leading)),
-            ir.Constant(I1, step.y.transposed),
-            as_value(sizes(step.out.leading)),
-        ]
+        call = _Call(builder, self._function(step.dtype), step, pointer, sizes)
+        if step.batch == 1:
+            first, end = items or (0, sizes(step.rows))
+            call.rows(0, first, subtract(builder, end, first))
+            return
 
-        def product(b: Number, _: Carried) -> Carried:
-            views = (step.x, step.y, step.out)
-            matrices = [_matrix(builder, v, b, step.dtype, pointer, sizes) for v in views]
-            builder.call(function, [*matrices, *fixed])
+        def matrix(b: Number, _: Carried) -> Carried:
+            call.rows(b, 0, sizes(step.rows))
             return []
 
-        loop(builder, 0, sizes(step.batch), 1, [], product)
+        loop(builder, *(items or (0, sizes(step.batch))), 1, [], matrix)
 
     def _function(self, dtype: DType) -> ir.Function:
         if dtype.name not in self._functions:
@@ -93,36 +98,58 @@ class Products:
         return self._functions[dtype.name]
 
 
-def _row_major(step: RunMatmul) -> RunMatmul:
-    """The same product with a row-major result, and with more columns than one if it may have."""
-    is_column = step.columns == 1 and step.rows != 1 and step.out.leading == 1
-    if not step.out.transposed and not is_column:
-        return step
-    out = replace(step.out, transposed=False, leading=step.out.leading)
-    if is_column and not step.out.transposed:
-        out = replace(out, leading=step.rows)
-    x, y = (replace(v, transposed=not v.transposed) for v in (step.y, step.x))
-    return replace(step, x=x, y=y, out=out, rows=step.columns, columns=step.rows)
+@dataclass(frozen=True)
+class _Call:
+    """Calls the function of products for one step."""
+
+    builder: ir.IRBuilder
+    function: ir.Function
+    step: RunMatmul
+    pointer: Pointer
+    sizes: Sizes
+
+    def rows(self, batch: Number, first: Number, count: Number) -> None:
+        """Makes some rows of the matrix number `batch`."""
+        step, sizes = self.step, self.sizes
+        x, out = self._matrix(step.x, batch, first), self._matrix(step.out, batch, first)
+        y = self._matrix(step.y, batch, 0)
+        views, pointers, shape = (step.x, step.y), [x, y], [count, sizes(step.columns)]
+        out_row: Dim = step.out.leading
+        if _is_turned(step):
+            views, pointers = (_transposed(step.y), _transposed(step.x)), [y, x]
+            shape.reverse()
+        numbers = [
+            *shape,
+            *map(sizes, (step.inner, *_strides(views[0]), views[1].leading)),
+        ]
+        turned = ir.Constant(I1, views[1].transposed)
+        arguments = [*pointers, out, *map(as_value, numbers), turned, as_value(sizes(out_row))]
+        self.builder.call(self.function, arguments)
+
+    def _matrix(self, view: MatrixView, batch: Number, row: Number) -> ir.Value:
+        """The address of a row of a matrix."""
+        builder, sizes = self.builder, self.sizes
+        position = sizes(view.offset)
+        for number, stride in ((batch, view.batch_stride), (row, _strides(view)[0])):
+            position = add(builder, position, multiply(builder, sizes(stride), number))
+        if isinstance(position, int) and position == 0:
+            return self.pointer(view.buffer)
+        element = memory_type(self.step.dtype)
+        return builder.gep(self.pointer(view.buffer), [as_value(position)], source_etype=element)
+
+
+def _is_turned(step: RunMatmul) -> bool:
+    """Whether the transposes are multiplied: `out` is column-major, or is itself a column."""
+    return step.out.transposed or (step.columns == 1 and step.rows != 1 and step.out.leading == 1)
+
+
+def _transposed(view: MatrixView) -> MatrixView:
+    return replace(view, transposed=not view.transposed)
 
 
 def _strides(view: MatrixView) -> tuple[Dim, Dim]:
     """Distances of rows and of columns."""
     return (1, view.leading) if view.transposed else (view.leading, 1)
-
-
-def _matrix(
-    builder: ir.IRBuilder,
-    view: MatrixView,
-    batch: Number,
-    dtype: DType,
-    pointer: Pointer,
-    sizes: Sizes,
-) -> ir.Value:
-    stride = multiply(builder, sizes(view.batch_stride), batch)
-    position = add(builder, sizes(view.offset), stride)
-    if isinstance(position, int) and position == 0:
-        return pointer(view.buffer)
-    return builder.gep(pointer(view.buffer), [as_value(position)], source_etype=memory_type(dtype))
 
 
 # --- other dtypes: one row and sixteen columns at a time ------------------------------------------

@@ -29,6 +29,7 @@ from collections.abc import Iterator
 from ..schedule.program import (
     Buffer,
     Program,
+    RunBlocks,
     RunCall,
     RunCheck,
     RunCopy,
@@ -36,7 +37,7 @@ from ..schedule.program import (
     RunMatmul,
     RunSweep,
     Step,
-    kernel_runs,
+    parts,
 )
 from .python_kernel import INDENT, helpers_of, kernel_source
 from .python_matmul import PRODUCT, helpers_of_matmul, matmul_source
@@ -132,14 +133,12 @@ def _calls(program: Program) -> Iterator[RunCall]:
     return (step for step in program.steps if isinstance(step, RunCall))
 
 
-def _used_buffers(steps: tuple[Step, ...]) -> list[int]:
+def _used_buffers(program: Program) -> list[int]:
     used: set[int] = set()
-    for step in steps:
+    for step in program.parts:
         match step:
-            case RunCall():
+            case RunKernel() | RunCall():
                 used.update(step.buffers)
-            case RunKernel() | RunSweep():
-                used.update(b for run in kernel_runs(step) for b in run.buffers)
             case RunMatmul():
                 used.update((step.x.buffer, step.y.buffer, step.out.buffer))
             case RunCopy():
@@ -161,7 +160,7 @@ class _ModulePrinter:
 
     def _needed_helpers(self) -> list[str]:
         needed = {"copy"} if any(isinstance(s, RunCopy) for s in self.program.steps) else set()
-        matmuls = (s for s in self.program.steps if isinstance(s, RunMatmul))
+        matmuls = (s for s in self.program.parts if isinstance(s, RunMatmul))
         needed.update(*map(helpers_of_matmul, matmuls), *map(helpers_of, self.program.kernels))
         return sorted(needed)
 
@@ -181,7 +180,7 @@ class _ModulePrinter:
         lines = [f"words = array(table, {self.layout.words}, np.int64)", "words[0] += 1"]
         sizes = zip(self.sizes.values(), self.layout.symbols, strict=True)
         lines += [f"{name} = int(words[{word}])" for name, word in sizes]
-        lines += [self._buffer(number) for number in _used_buffers(self.program.steps)]
+        lines += [self._buffer(number) for number in _used_buffers(self.program)]
         for step in self.program.steps:
             lines += self._step(step)
         lines += ["return 0"]
@@ -211,8 +210,8 @@ class _ModulePrinter:
         match step:
             case RunKernel():
                 return [self._run(step)]
-            case RunSweep():
-                return [f"# a sweep over {len(step.runs)} segments", *map(self._run, step.runs)]
+            case RunSweep() | RunBlocks():
+                return self._several(step)
             case RunMatmul():
                 return matmul_source(step, self.buffers, self.sizes)
             case RunCall():
@@ -226,6 +225,13 @@ class _ModulePrinter:
                 message = " ".join(self.program.checks[step.number].split())
                 condition = f"if not {self.buffers[step.buffer]}[0]:  # {message}"
                 return [condition, f"{INDENT}return {step.number + 1}"]
+
+    def _several(self, step: RunSweep | RunBlocks) -> list[str]:
+        """The parts one after the other: the text shows what runs, not in which blocks."""
+        lines = [line for part in parts(step) for line in self._step(part)]
+        if isinstance(step, RunSweep):
+            lines.insert(0, f"# a sweep over {len(step.runs)} segments")
+        return lines
 
     def _run(self, run: RunKernel) -> str:
         buffers = [self.buffers[number] for number in run.buffers]

@@ -7,7 +7,19 @@ from dataclasses import replace
 
 from .cost import kernel_bytes
 from .loops import Instruction, Kernel, KernelBuffer, Load, Stage, Store
-from .program import MatrixView, RunCall, RunCheck, RunCopy, RunKernel, RunMatmul, RunSweep, Step
+from .program import (
+    MatrixView,
+    RunBlocks,
+    RunCall,
+    RunCheck,
+    RunCopy,
+    RunKernel,
+    RunMatmul,
+    RunSweep,
+    Step,
+    kernel_runs,
+    parts,
+)
 
 _CALL_OPERANDS = {"solve": 2}
 
@@ -17,10 +29,10 @@ def reads(step: Step) -> set[int]:
     match step:
         case RunKernel():
             return {step.buffers[i] for i in loaded(step.kernel)}
-        case RunSweep():
-            return {buffer for run in step.runs for buffer in reads(run)}
         case RunMatmul():
             return {step.x.buffer, step.y.buffer}
+        case RunSweep() | RunBlocks():
+            return {buffer for part in parts(step) for buffer in reads(part)}
         case RunCall():
             return set(step.buffers[: _CALL_OPERANDS.get(step.function, 1)])
         case RunCopy():
@@ -35,10 +47,10 @@ def writes(step: Step) -> set[int]:
         case RunKernel():
             pairs = zip(step.buffers, step.kernel.buffers, strict=True)
             return {number for number, buffer in pairs if buffer.written}
-        case RunSweep():
-            return {buffer for run in step.runs for buffer in writes(run)}
         case RunMatmul():
             return {step.out.buffer}
+        case RunSweep() | RunBlocks():
+            return {buffer for part in parts(step) for buffer in writes(part)}
         case RunCall():
             return set(step.buffers[_CALL_OPERANDS.get(step.function, 1) :])
         case RunCopy():
@@ -60,14 +72,19 @@ def loaded(kernel: Kernel) -> frozenset[int]:
 def renamed(step: Step, to: Sequence[int], labels: Sequence[str]) -> Step:
     """The step with buffer `to[b]` in place of `b`; parameters that become one are joined."""
     match step:
-        case RunKernel():
-            return _with_joined(step, [to[b] for b in step.buffers], labels)
         case RunSweep():
-            runs = (_with_joined(r, [to[b] for b in r.buffers], labels) for r in step.runs)
-            return RunSweep(tuple(runs))
+            return RunSweep(tuple(_kernel(run, to, labels) for run in step.runs))
+        case RunBlocks():
+            return RunBlocks(_product(step.product, to), _kernel(step.kernel, to, labels))
+        case RunKernel():
+            return _kernel(step, to, labels)
         case RunMatmul():
-            x, y, out = (_view(v, to) for v in (step.x, step.y, step.out))
-            return replace(step, x=x, y=y, out=out)
+            return _product(step, to)
+    return _renamed(step, to)
+
+
+def _renamed(step: RunCall | RunCopy | RunCheck, to: Sequence[int]) -> Step:
+    match step:
         case RunCall():
             return replace(step, buffers=tuple(to[b] for b in step.buffers))
         case RunCopy():
@@ -76,11 +93,29 @@ def renamed(step: Step, to: Sequence[int], labels: Sequence[str]) -> Step:
             return RunCheck(to[step.buffer], step.number)
 
 
+def _product(step: RunMatmul, to: Sequence[int]) -> RunMatmul:
+    x, y, out = (_view(v, to) for v in (step.x, step.y, step.out))
+    return replace(step, x=x, y=y, out=out)
+
+
 def _view(view: MatrixView, to: Sequence[int]) -> MatrixView:
     return replace(view, buffer=to[view.buffer])
 
 
-def _with_joined(step: RunKernel, buffers: list[int], labels: Sequence[str]) -> RunKernel:
+def may_overwrite(step: Step, source: int, target: int) -> bool:
+    """Whether a step that writes `target` may have it in the memory of `source`, which it reads."""
+    if isinstance(step, RunBlocks) and source in reads(step.product):
+        return False  # the product reads its operands again for each block
+    touching = [r for r in kernel_runs(step) if source in r.buffers or target in r.buffers]
+    if len(touching) == 1:
+        (run,) = touching
+        if source in run.buffers and target in run.buffers:
+            return same_place(run.kernel, run.buffers.index(source), run.buffers.index(target))
+    return isinstance(step, RunCopy)
+
+
+def _kernel(step: RunKernel, to: Sequence[int], labels: Sequence[str]) -> RunKernel:
+    buffers = [to[b] for b in step.buffers]
     kept = list(dict.fromkeys(buffers))
     places = [kept.index(b) for b in buffers]
     old = step.kernel.buffers

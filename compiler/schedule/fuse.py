@@ -9,32 +9,41 @@ edge that stays cut carries the reason.
 Movement nodes belong to no group: whoever reads their result reads their operand through an index
 map.  A producer in another order can be fused too, if it is for this consumer alone: it is computed
 where it is needed (`moved`).
+
+Once a kernel is complete it may follow a product that it reads row by row: both run by blocks of
+rows, so that the kernel finds each block in the cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
+from typing import TypeAlias
 
 from ..errors import WhyNot
 from ..ir import Graph, Node, Value
 from ..primitive import Call, Matmul, Scatter, Window
-from .access import Access, Accesses, is_literal, is_movement, is_reduction
+from .access import Access, Accesses, is_literal, is_movement, is_reduction, plain_root
 from .clusters import Cluster, Clusters, Edge
 from .plan import Cut, FusionPlan, Group, Kind
 from .recompute import Storage, recompute
 from .tails import Tails, cut_tails
 from .unions import (
+    FOLLOWING,
+    PRODUCT,
     Union,
     agreed,
     cluster_of,
     column_sums,
+    fit_product,
     fit_row,
     one_space,
     reads_memory,
     reduce_across,
 )
 from .whole import is_computed, memory_operands, whole_values
+
+Fit: TypeAlias = Callable[[Edge, Cluster, Cluster], Union | WhyNot]
 
 MAX_NODES = 200
 """Operations in one kernel, at most: compile time of straight code grows faster than its length."""
@@ -85,6 +94,8 @@ class _Fuser:
         while self.enabled and len(cuts) != before:  # once reductions are known, more may fit
             before = len(cuts)
             cuts = self._refused([edge for edge, _ in cuts])
+        if self.enabled:
+            cuts = self._follow_products(cuts)
         self._merge_siblings()
         self._merge_scalars()
         clusters, more = self._final()
@@ -117,18 +128,45 @@ class _Fuser:
         verdicts = [(edge, self._join(edge)) for edge in edges]
         return [(edge, why) for edge, why in verdicts if why is not None]
 
-    def _join(self, edge: Edge) -> WhyNot | None:
+    def _follow_products(self, cuts: list[tuple[Edge, WhyNot]]) -> list[tuple[Edge, WhyNot]]:
+        """Lets kernels, once they are complete, follow the products that they read."""
+        left = []
+        for edge, why in cuts:
+            node = edge.access.source.node
+            verdict: WhyNot | None = why
+            if isinstance(node.prim.lowering, Matmul) and why.reason == PRODUCT:
+                verdict = self._join(edge, self._fit_product)
+            if verdict is None:
+                self.clusters.of(node).alone = FOLLOWING
+            else:
+                left.append((edge, verdict))
+        return left
+
+    def _fit_product(self, edge: Edge, p: Cluster, c: Cluster) -> Union | WhyNot:
+        """How a kernel would follow a product.
+
+        Each block reads the product's operands again, so that none may be overwritten meanwhile.
+        """
+        operands = self.sources[edge.access.source.node]
+        for target, value in zip(self.graph.donations, self.graph.outputs, strict=True):
+            is_here = target is not None and plain_root(value).node in c.nodes
+            if is_here and self.graph.inputs[target or 0] in operands:
+                return WhyNot("its result takes the memory of the product's operand")
+        return fit_product(edge, p, c)
+
+    def _join(self, edge: Edge, fit: Fit | None = None) -> WhyNot | None:
         """Makes one group of producer and consumer, or says why not."""
         producer = edge.access.source.node
         p, c = self.clusters.of(producer), self.clusters.of(edge.consumer)
         if p is c:
             return None
-        verdict = self._fit(edge, p, c)
+        fit = fit or self._fit
+        verdict = fit(edge, p, c)
         for other in c.reads:
             if isinstance(verdict, WhyNot):
                 return verdict
             if other is not edge and self.clusters.of(other.access.source.node) is p:
-                verdict = agreed(verdict, self._fit(other, p, c))
+                verdict = agreed(verdict, fit(other, p, c))
         if isinstance(verdict, WhyNot):
             return verdict
         if len(p.nodes) + len(c.nodes) > MAX_NODES:
@@ -267,15 +305,15 @@ class _Fuser:
     def _storage(self, clusters: list[Cluster]) -> Storage:
         """Which value is read by which group, and which must be in memory whatever happens."""
         members = {n: c for c in clusters for n in c.nodes}
-        return Storage(self.nodes, members, self.sources, self.whole)
+        products = {n.results[0] for n in self.nodes if isinstance(n.prim.lowering, Matmul)}
+        return Storage(self.nodes, members, self.sources, self.whole | products)
 
     def _group(self, cluster: Cluster, storage: Storage) -> Group:
         nodes = sorted(cluster.nodes, key=storage.position.__getitem__)
-        root = next((n for n in nodes if n not in cluster.moved), nodes[0])
-        kind = _kind(root)
+        kind = _kind([n for n in nodes if n not in cluster.moved])
         stores = tuple(r for n in nodes for r in n.results if r in storage.stored)
-        if kind != "kernel":
-            stores = root.results
+        if kind not in ("kernel", "matmul"):
+            stores = next(n for n in nodes if n not in cluster.moved).results
         again = sorted(storage.again.get(cluster, ()), key=storage.position.__getitem__)
         return Group(
             kind,
@@ -291,16 +329,18 @@ class _Fuser:
         )
 
 
-def _kind(node: Node) -> Kind:
-    match node.prim.lowering:
-        case Matmul():
-            return "matmul"
-        case Call():
-            return "call"
-        case Scatter():
-            return "scatter"
-        case Window():
-            return "window"
+def _kind(nodes: list[Node]) -> Kind:
+    """What a group is, which has at most one node that is not computed point by point."""
+    for node in nodes:
+        match node.prim.lowering:
+            case Matmul():
+                return "matmul"
+            case Call():
+                return "call"
+            case Scatter():
+                return "scatter"
+            case Window():
+                return "window"
     return "kernel"
 
 

@@ -21,11 +21,13 @@ from ..errors import CheckFailed
 from ..ir import solve_sizes
 from ..primitive import get
 from ..target import REDUCTION_LANES
+from .blocks import blocks_of
 from .loops import Compute, Const, Index, Instruction, Kernel, Load, Position, Reduce, Stage, Store
 from .own_steps import FLOAT_PARAMS, INTEGER_PARAMS
 from .program import (
     MatrixView,
     Program,
+    RunBlocks,
     RunCall,
     RunCheck,
     RunCopy,
@@ -103,6 +105,8 @@ def _run(step: Step, program: Program, memory: _Memory, points: Points | None) -
                 _run_kernel(run, memory, points)
         case RunMatmul():
             _matmul(step, memory)
+        case RunBlocks():
+            _run_blocks(step, memory, points)
         case RunCall():
             _call(step, memory)
         case RunCopy():
@@ -116,13 +120,36 @@ def _run(step: Step, program: Program, memory: _Memory, points: Points | None) -
 # --- library calls --------------------------------------------------------------------------------
 
 
-def _matmul(step: RunMatmul, memory: _Memory) -> None:
+def _run_blocks(step: RunBlocks, memory: _Memory, points: Points | None) -> None:
+    run = step.kernel
+    blocks = blocks_of(step.product, run)
+    units, items, steps = (memory.size(d) for d in (blocks.units, blocks.items, blocks.steps))
+    points_of_step = math.prod(memory.size(run.size(e)) for e in run.kernel.extents[1:])
+    for first in range(0, units, blocks.block):
+        last = min(first + blocks.block, units)
+        _matmul(step.product, memory, slice(first * items, last * items))
+        start, stop = (unit * steps * points_of_step for unit in (first, last))
+        _run_kernel(run, memory, _shifted(points, start, stop - start))
+
+
+def _shifted(points: Points | None, start: int, count: int) -> Points:
+    """A kernel's outer points from `start` on."""
+    groups: Sequence[Any] = [range(count)] if points is None else points(count)
+    return lambda _: [[start + p for p in group] for group in groups] if count else []
+
+
+def _matmul(step: RunMatmul, memory: _Memory, items: slice = slice(None)) -> None:
+    """The product, or some matrices of its batch; some rows, where there is one matrix."""
     batch, rows, columns, inner = (
         memory.size(d) for d in (step.batch, step.rows, step.columns, step.inner)
     )
     x = _matrices(step.x, (batch, rows, inner), memory)
     y = _matrices(step.y, (batch, inner, columns), memory)
     out = _matrices(step.out, (batch, rows, columns), memory)
+    if step.batch == 1:
+        x, out = x[:, items], out[:, items]
+    else:
+        x, y, out = x[items], y[items], out[items]
     out[...] = np.matmul(np.ascontiguousarray(x), np.ascontiguousarray(y))
 
 
@@ -172,8 +199,9 @@ def run_kernel(
     """Runs one kernel on flat arrays."""
     extents = [evaluate_dim(e, sizes) for e in kernel.extents]
     count = math.prod(extents)
-    together = points is None or _sums(kernel)
-    chunks: Sequence[Any] = [np.arange(count)] if together or points is None else points(count)
+    chunks: Sequence[Any] = [np.arange(count)] if points is None else points(count)
+    if _sums(kernel):
+        chunks = [sorted(point for chunk in chunks for point in chunk)]
     for chunk in chunks if count else ():
         loops = np.unravel_index(np.asarray(chunk), extents) if extents else ()
         _Points(kernel, buffers, sizes, [np.asarray(i)[:, None] for i in loops], len(chunk)).run()
@@ -264,7 +292,7 @@ class _Points:
         assert self.kernel.buffers[it.buffer].written
         value = self._spread(self.registers[it.value], steps).ravel()
         assert value.dtype == self.buffers[it.buffer].dtype
-        if it.combine == "sum":
+        if it.combine == "sum" and not any(i[0].any() for i in self.outer):  # the first points
             self.buffers[it.buffer][index] = 0
         if it.combine != "set":
             np.add.at(self.buffers[it.buffer], index, value)

@@ -6,6 +6,8 @@ later.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .access import Accesses, plain_root, runs_of
 from .builder import Builder
 from .lowering import Lowered, runs_without_rows
@@ -13,7 +15,7 @@ from .names import value_names
 from .nest import Nest
 from .own_steps import lower_call, lower_matmul, lower_scatter, lower_window
 from .plan import FusionPlan, Group
-from .program import RunCheck
+from .program import RunBlocks, RunCheck, RunKernel, RunMatmul
 from .stages import Stages, stages_of
 
 
@@ -36,13 +38,27 @@ def _lower_group(lowered: Lowered, group: Group, access: Accesses) -> None:
         case "kernel":
             _lower_kernel(lowered, group, access)
         case "matmul":
-            lower_matmul(lowered, group)
+            _lower_product(lowered, group, access)
         case "call":
             lower_call(lowered, group)
         case "scatter":
             lower_scatter(lowered, group)
         case "window":
             lower_window(lowered, group)
+
+
+def _lower_product(lowered: Lowered, group: Group, access: Accesses) -> None:
+    """A product, and the kernel that follows it, if something else is in its group."""
+    lower_matmul(lowered, group)
+    nodes = tuple(n for n in group.nodes if n is not group.root)
+    if not nodes:
+        return
+    stores = tuple(v for v in group.stores if v.node is not group.root)
+    _lower_kernel(lowered, replace(group, kind="kernel", nodes=nodes, stores=stores), access)
+    product, kernel = lowered.steps[-2:]
+    assert isinstance(product, RunMatmul)
+    assert isinstance(kernel, RunKernel)
+    lowered.steps[-2:] = [RunBlocks(product, kernel)]
 
 
 def _lower_kernel(lowered: Lowered, group: Group, access: Accesses) -> None:

@@ -14,11 +14,21 @@ from dataclasses import dataclass, replace
 from ..aval import Aval
 from .access import plain_root
 from .arena import Life, assign_slots
-from .effects import reads, renamed, same_place, writes
+from .effects import may_overwrite, reads, renamed, writes
 from .loops import Kernel
 from .lowering import Lowered
 from .order import order
-from .program import Buffer, Program, RunCheck, RunCopy, RunKernel, RunSweep, Step, kernel_runs
+from .program import (
+    Buffer,
+    Program,
+    RunBlocks,
+    RunCheck,
+    RunCopy,
+    RunKernel,
+    RunSweep,
+    Step,
+    kernel_runs,
+)
 from .sharing import share
 from .sweeps import parted
 
@@ -140,15 +150,8 @@ class _Homes:
 
     def _is_done(self, reader: int, start: int, source: int, target: int) -> bool:
         """Whether step `reader` has read the input before step `start` overwrites it."""
-        return reader < start or (reader == start and self._may_overwrite(reader, source, target))
-
-    def _may_overwrite(self, number: int, source: int, target: int) -> bool:
-        step = self.steps[number]
-        touching = [r for r in kernel_runs(step) if source in r.buffers or target in r.buffers]
-        if len(touching) == 1:
-            (run,) = touching
-            return same_place(run.kernel, run.buffers.index(source), run.buffers.index(target))
-        return isinstance(step, RunCopy)
+        step = self.steps[reader]
+        return reader < start or (reader == start and may_overwrite(step, source, target))
 
     def _copy_at_end(self, cell: int, target: int) -> None:
         self.steps.append(RunCopy(cell, target))
@@ -162,7 +165,7 @@ class _Homes:
     def _share(self) -> None:
         """Gives a result the memory of an operand that dies as it is written."""
         for i, step in enumerate(self.steps):
-            if isinstance(step, RunKernel | RunSweep | RunCopy):
+            if isinstance(step, RunKernel | RunSweep | RunBlocks | RunCopy):
                 for cell in sorted(self.writes[i]):
                     if self.spans[cell].start == i and self.fixed.get(cell, -1) < 0:
                         self._share_one(i, cell)
@@ -174,7 +177,7 @@ class _Homes:
             avals = self.cells.avals[operand], self.cells.avals[cell]
             same_size = avals[0].nbytes == avals[1].nbytes and avals[0].dtype is avals[1].dtype
             dies = self.spans[operand].end == number
-            if dies and same_size and self._may_overwrite(number, operand, cell):
+            if dies and same_size and may_overwrite(self.steps[number], operand, cell):
                 self.shared[operand] = cell
                 return
 
@@ -251,6 +254,8 @@ def _with_runs(steps: list[Step], runs: list[RunKernel]) -> list[Step]:
                 result.append(next(rest))
             case RunSweep():
                 result.append(RunSweep(tuple(next(rest) for _ in step.runs)))
+            case RunBlocks():
+                result.append(RunBlocks(step.product, next(rest)))
             case _:
                 result.append(step)
     return result

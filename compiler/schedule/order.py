@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TypeAlias
 
 from .effects import reads, writes
-from .program import RunCheck, Step
+from .program import RunBlocks, RunCheck, Step
 
 
 def order(steps: Sequence[Step], overwrites: Mapping[int, int]) -> list[Step]:
@@ -38,6 +38,7 @@ class Dependencies:
 
     def __init__(self, steps: Sequence[Step], overwrites: Mapping[int, int]) -> None:
         count = len(steps)
+        self.lengths = [2 if isinstance(s, RunBlocks) else 1 for s in steps]
         self.reads = [reads(s) for s in steps]
         self.writes = [writes(s) for s in steps]
         self.checks = [i for i, s in enumerate(steps) if isinstance(s, RunCheck)]
@@ -94,7 +95,8 @@ class Dependencies:
         """The length of the longest way from each step to the end."""
         heights = [0] * len(self.hard)
         for i in reversed(range(len(self.hard))):
-            heights[i] = 1 + max((heights[j] for j in self.below[i]), default=0)
+            below = max((heights[j] for j in self.below[i]), default=0)
+            heights[i] = self.lengths[i] + below
         return heights
 
     def _finishing(self) -> list[bool]:

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from ..aval import Shape
 from ..errors import WhyNot
 from ..ir import Graph, Node, Value
+from ..primitive import Matmul
 
 Kind: TypeAlias = Literal["kernel", "matmul", "call", "scatter", "window"]
 
@@ -19,7 +20,7 @@ class Group:
 
     Attributes:
         kind: "kernel" is one loop nest; the others are steps of their own, with what is fused into
-            them.
+            them: into a "matmul" the kernel that follows it.
         nodes: the members, operands before users.
         stores: the results that the rest of the program reads, which are written to memory.
         shape: the iteration space, as one member has it.
@@ -50,6 +51,8 @@ class Group:
     @property
     def root(self) -> Node:
         """The node that a step of its own is for."""
+        if self.kind == "matmul":
+            return next(n for n in self.nodes if isinstance(n.prim.lowering, Matmul))
         return next(n for n in self.nodes if n not in self.moved)
 
 

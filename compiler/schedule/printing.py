@@ -21,6 +21,7 @@ from .plan import FusionPlan, Group
 from .program import (
     MatrixView,
     Program,
+    RunBlocks,
     RunCall,
     RunCheck,
     RunCopy,
@@ -101,11 +102,21 @@ def _step_text(step: Step, program: Program) -> str:
         return f"{program.buffers[buffer].name}#{buffer}"
 
     match step:
-        case RunKernel():
-            return f"kernel {step.kernel.name}{_run_text(step, name)}"
         case RunSweep():
             segments = (f"\n         {_run_text(run, name)}" for run in step.runs)
             return f"sweep {step.kernel.name} over {len(step.runs)} segments{''.join(segments)}"
+        case RunBlocks():
+            product, kernel = _part_text(step.product, name), _part_text(step.kernel, name)
+            return f"{product}\n       by blocks with {kernel}"
+        case RunCheck():
+            return f"check {name(step.buffer)} else {step.number}: {program.checks[step.number]}"
+    return _part_text(step, name)
+
+
+def _part_text(step: RunKernel | RunMatmul | RunCall | RunCopy, name: Callable[[int], str]) -> str:
+    match step:
+        case RunKernel():
+            return f"kernel {step.kernel.name}{_run_text(step, name)}"
         case RunMatmul():
             x, y, out = (_view_text(v, name(v.buffer)) for v in (step.x, step.y, step.out))
             sizes = f"{step.rows}x{step.inner}x{step.columns}"
@@ -119,8 +130,6 @@ def _step_text(step: Step, program: Program) -> str:
         case RunCopy():
             offset = f"+{step.offset}" if step.offset != 0 else ""
             return f"copy {name(step.source)} -> {name(step.target)}{offset}"
-        case RunCheck():
-            return f"check {name(step.buffer)} else {step.number}: {program.checks[step.number]}"
 
 
 def _run_text(run: RunKernel, name: Callable[[int], str]) -> str:

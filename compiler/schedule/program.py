@@ -100,6 +100,19 @@ class RunMatmul:
 
 
 @dataclass(frozen=True)
+class RunBlocks:
+    """Runs a product and a kernel that reads it, by blocks of the product's rows.
+
+    The kernel takes each block while it is in the cache.  It reads the product only at the points
+    of the step of its first loop that it is at, so that it makes no difference how large blocks are
+    (`blocks_of`).
+    """
+
+    product: RunMatmul
+    kernel: RunKernel
+
+
+@dataclass(frozen=True)
 class RunCall:
     """Calls a native function of the runtime on whole buffers.
 
@@ -140,7 +153,8 @@ class RunCheck:
     number: int
 
 
-Step: TypeAlias = RunKernel | RunSweep | RunMatmul | RunCall | RunCopy | RunCheck
+Simple: TypeAlias = RunKernel | RunMatmul | RunCall | RunCopy | RunCheck
+Step: TypeAlias = Simple | RunSweep | RunBlocks
 
 
 @dataclass(frozen=True)
@@ -174,12 +188,22 @@ class Program:
         """The kernels, in the order in which they first run."""
         return tuple(dict.fromkeys(r.kernel for s in self.steps for r in kernel_runs(s)))
 
+    @property
+    def parts(self) -> tuple[Simple, ...]:
+        """The steps, each part of a step that has several by itself."""
+        return tuple(part for step in self.steps for part in parts(step))
+
+
+def parts(step: Step) -> tuple[Simple, ...]:
+    """The steps that a step is made of: itself, unless it runs several."""
+    match step:
+        case RunSweep():
+            return step.runs
+        case RunBlocks():
+            return step.product, step.kernel
+    return (step,)
+
 
 def kernel_runs(step: Step) -> tuple[RunKernel, ...]:
     """The kernels that a step runs, with what they run on."""
-    match step:
-        case RunKernel():
-            return (step,)
-        case RunSweep():
-            return step.runs
-    return ()
+    return tuple(part for part in parts(step) if isinstance(part, RunKernel))

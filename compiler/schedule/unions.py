@@ -12,6 +12,9 @@ from ..primitive import Call, Gather, Matmul, Scatter, Window
 from .access import Access, is_over_lanes, is_reduction, runs_of
 from .clusters import Cluster, Clusters, Edge
 
+PRODUCT = "matmul is a step of its own"
+FOLLOWING = "it follows a product, and both run by blocks"
+
 MAX_COLUMNS = 4096
 """Columns whose sums are added up in memory, row by row: they must stay in the first cache."""
 
@@ -112,6 +115,38 @@ def column_sums(
     return Union(rows, columns, columns=True)
 
 
+def fit_product(edge: Edge, p: Cluster, c: Cluster) -> Union | WhyNot:
+    """A kernel that takes a product's rows in blocks, right after they are made."""
+    reason = _why_apart(edge, p, c)
+    return WhyNot(reason) if reason else Union(c, p)
+
+
+def _why_apart(edge: Edge, p: Cluster, c: Cluster) -> str:
+    """Why a kernel cannot follow a product, or ""."""
+    access, consumer = edge.access, edge.consumer
+    found = ""
+    if c.alone == FOLLOWING:
+        found = "its kernel follows another product"
+    elif p.alone == FOLLOWING:
+        found = "another kernel follows the product"
+    elif c.alone or reads_memory(consumer, edge.position):
+        found = c.alone or reads_memory(consumer, edge.position)
+    elif p.check != c.check:
+        found = "a check comes between them"
+    elif access.relation == "other" or consumer in c.moved:
+        found = f"a {access.via or 'movement'} lies between: the product must be complete"
+    elif access.relation == "row" or p.size != c.size or _is_of_rows(consumer, c):
+        found = f"iteration spaces differ: {_shape(p.shape)} against {_shape(c.shape)}"
+    elif c.runs is not None and c.runs[0][1] and p.size != p.shape[-1]:
+        found = "it reduces over the product's rows: they must be complete"
+    return found
+
+
+def _is_of_rows(node: Node, cluster: Cluster) -> bool:
+    """Whether a node reads an element for each row."""
+    return node in cluster.rows and not is_reduction(node)
+
+
 def _shape(shape: Shape) -> str:
     return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
 
@@ -147,7 +182,7 @@ def _alone(node: Node) -> str:
     name = node.prim.name
     match node.prim.require_lowering():
         case Matmul():
-            return "matmul is a step of its own"
+            return PRODUCT
         case Call():
             return f"{name} is a native call"
         case Scatter() | Window():

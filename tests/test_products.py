@@ -1,0 +1,108 @@
+"""Products as users write them: what shares a step with them, in blocks, from any layout.
+
+Shapes are such that blocks of rows begin and end everywhere: inside a matrix, at its last row,
+after several matrices.  What runs by blocks is compared, bit for bit, with a kernel for each
+operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import taut
+import taut.nn.functional as F
+from taut.compiler.pipeline import run_passes
+from taut.compiler.schedule import schedule
+from taut.compiler.schedule.interpret import interpret
+from taut.frontend.testing import assert_same_bits, random_inputs
+from taut.runtime.compile import compile_program
+from taut.runtime.host import host_target
+
+Function = Callable[..., Any]
+
+
+def randn(*shape: int, seed: int = 0) -> Any:
+    numbers = np.random.default_rng(seed).standard_normal(shape)
+    return taut.tensor(numbers.astype(np.float32))
+
+
+def matrices(*shapes: tuple[int, ...]) -> list[Any]:
+    return [randn(*shape, seed=seed) for seed, shape in enumerate(shapes)]
+
+
+FOLLOWED: dict[str, Function] = {
+    "bias": lambda x, w: x @ w + w[..., :1, :],
+    "activation": lambda x, w: F.gelu(x @ w + w[..., 1:2, :]),
+    "scale and cast": lambda x, w: ((x @ w) * 0.5).double(),
+    "comparison": lambda x, w: (x @ w) > 0,
+    "mask": lambda x, w: (x @ w).masked_fill(w[..., :1, :] > 0, -1.0),
+    "residual": lambda x, w: x @ w + (x @ w).sin().cos(),
+    "softmax": lambda x, w: F.softmax((x @ w) * 0.125, -1),
+    "layer norm": lambda x, w: F.layer_norm(x @ w, (w.shape[-1],)),
+    "largest": lambda x, w: (x @ w).argmax(-1),
+    "two results": lambda x, w: ((x @ w).tanh(), (x @ w).exp()),
+    "a column's number": lambda x, w: x @ w + taut.arange(w.shape[-1]),
+}
+
+SHAPES = {
+    "one block": ((5, 7), (7, 3)),
+    "blocks of rows": ((1100, 20), (20, 190)),
+    "long rows": ((600, 9), (9, 3000)),
+    "one row": ((1, 40), (40, 300)),
+    "one column": ((700, 12), (12, 1)),
+    "a batch": ((7, 150, 8), (7, 8, 130)),
+    "small matrices": ((900, 3, 5), (900, 5, 7)),
+    "a shared factor": ((6, 120, 10), (10, 150)),
+}
+
+
+def assert_unfused_is_the_same(function: Any) -> None:
+    graph = run_passes(function.graph())
+    arrays = random_inputs(np.random.default_rng(1), graph)
+    programs = [schedule(graph, host_target(), fuse=fuse) for fuse in (True, False)]
+    fused, unfused = (compile_program(program)(arrays) for program in programs)
+    assert_same_bits(fused, unfused)
+
+
+CASES = [(name, shape) for name in FOLLOWED for shape in ("blocks of rows", "a batch")]
+CASES += [(name, shape) for name in ("activation", "softmax") for shape in SHAPES]
+
+
+@pytest.mark.parametrize(("name", "shape"), dict.fromkeys(CASES))
+def test_what_follows_a_product_shares_its_step(name: str, shape: str) -> None:
+    function = taut.compile(FOLLOWED[name])
+    x, w = matrices(*SHAPES[shape])
+    function(x, w)
+    assert "by blocks with" in function.ir("memory") or shape == "one column"
+    assert_unfused_is_the_same(function)
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_symbolic_sizes_give_the_same_bits(name: str) -> None:
+    w = randn(33, 120, seed=1)
+
+    def results(x: Any) -> list[Any]:
+        found = FOLLOWED[name](x, w)
+        return list(found) if isinstance(found, tuple) else [found]
+
+    static, dynamic = taut.compile(results), taut.compile(results, dynamic=True)
+    for rows in (3, 700):
+        x = randn(rows, 33)
+        assert_same_bits([a.numpy() for a in dynamic(x)], [a.numpy() for a in static(x)])
+    assert dynamic.stats()["traces"] == 1
+
+
+def test_blocks_of_the_interpreter_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small blocks are: numbers are whole, so that the order of sums does not matter."""
+    function = taut.compile(lambda x, w: F.softmax((x @ w).relu(), -1) + x @ w)
+    function(*matrices((3, 130, 4), (3, 4, 9)))
+    graph = run_passes(function.graph())
+    arrays = [np.round(a * 4) for a in random_inputs(np.random.default_rng(1), graph)]
+    program = schedule(graph, host_target())
+    whole = interpret(program, arrays)
+    monkeypatch.setattr("taut.compiler.schedule.blocks.BLOCK_BYTES", 1)
+    assert_same_bits(interpret(program, arrays), whole)
