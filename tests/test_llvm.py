@@ -862,10 +862,10 @@ def product(
         for name, size, kind in zip("xyo", sizes, kinds, strict=True)
     ]
     x, y, out = (
-        MatrixView(i, 0, rows if column_major else columns, rows * columns, column_major)
+        MatrixView(i, 0, rows if column_major else columns, (rows * columns,), column_major)
         for i, ((rows, columns), column_major) in enumerate(zip(sizes, turned, strict=True))
     )
-    return make_program(buffers, [RunMatmul(x, y, out, batch, m, n, k, dtype)], symbols=symbols)
+    return make_program(buffers, [RunMatmul(x, y, out, (batch,), m, n, k, dtype)], symbols=symbols)
 
 
 def stored(matrix: Array, turned: bool) -> Array:
@@ -960,8 +960,8 @@ def test_matrices_inside_larger_ones() -> None:
         Buffer("y", shapes[1], "input", 1),
         Buffer("out", shapes[2], "output", 0),
     ]
-    views = MatrixView(0, 2 * 30 + 3, 30, 0), MatrixView(1, 5, 50, 0), MatrixView(2, 4, 60, 0)
-    Native(make_program(buffers, [RunMatmul(*views, 1, 17, 41, 11, F32)]))(x, y, out)
+    views = MatrixView(0, 2 * 30 + 3, 30, ()), MatrixView(1, 5, 50, ()), MatrixView(2, 4, 60, ())
+    Native(make_program(buffers, [RunMatmul(*views, (), 17, 41, 11, F32)]))(x, y, out)
     expected = np.full((25, 60), 7, np.float32)
     expected[:17, 4:45] = sequential(x[2:19, 3:14], y[:11, 5:46])
     assert_same(out, expected)
@@ -969,10 +969,10 @@ def test_matrices_inside_larger_ones() -> None:
 
 def test_one_function_serves_all_products() -> None:
     buffers = [vector_buffer(name, "temp", i, 4096) for i, name in enumerate("abcd")]
-    views = [MatrixView(i, 0, 32, 0) for i in range(4)]
+    views = [MatrixView(i, 0, 32, ()) for i in range(4)]
     steps = [
-        RunMatmul(views[0], views[1], views[2], 1, 32, 32, 32, F32),
-        RunMatmul(views[2], views[1], views[3], 1, 16, 32, 32, F32),
+        RunMatmul(views[0], views[1], views[2], (), 32, 32, 32, F32),
+        RunMatmul(views[2], views[1], views[3], (), 16, 32, 32, F32),
     ]
     text = emit_llvm(make_program(buffers, steps), host_target()).source
     assert text.count('define internal void @"taut.product_f32"') == 1

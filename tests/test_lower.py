@@ -389,7 +389,7 @@ def test_products_read_transposes_slices_and_broadcasts_in_place() -> None:
     }""")
     assert (step.x.offset, step.x.leading, step.x.transposed) == (8, 8, False)
     assert (step.y.offset, step.y.leading, step.y.transposed) == (0, 4, True)
-    assert (step.batch, step.rows, step.columns, step.inner) == (1, 3, 5, 4)
+    assert (step.batch, step.rows, step.columns, step.inner) == ((), 3, 5, 4)
 
 
 def test_a_batch_by_one_matrix_is_one_taller_matrix() -> None:
@@ -399,22 +399,25 @@ def test_a_batch_by_one_matrix_is_one_taller_matrix() -> None:
       %y: f32[B,7,5] = matmul %x, %b
       return %y
     }""")
-    assert (step.batch, step.rows) == (1, B * 7)
+    assert (step.batch, step.rows) == ((), B * 7)
 
 
-def test_heads_of_attention_are_copied_into_place_by_the_kernel_that_computes_them() -> None:
-    """(B,T,H,D) as (B,H,T,D) has no one distance between its matrices."""
-    found = program("""
-    func @f(%x: f32[2,5,3,4], %b: f32[3,4], %k: f32[2,3,4,5]) -> (f32[2,3,5,5]) {
-      %c: f32[2,5,3,4] = broadcast %b {dims = [2, 3]}
-      %q: f32[2,5,3,4] = add %x, %c
+def test_heads_of_attention_are_read_where_they_lie() -> None:
+    """(B,T,H,D) as (B,H,T,D): two distances between the matrices of a batch."""
+    step = product("""
+    func @f(%q: f32[2,5,3,4], %k: f32[2,5,3,4]) -> (f32[2,3,5,5]) {
       %t: f32[2,3,5,4] = transpose %q {perm = [0, 2, 1, 3]}
-      %y: f32[2,3,5,5] = matmul %t, %k
+      %u: f32[2,3,4,5] = transpose %k {perm = [0, 2, 3, 1]}
+      %y: f32[2,3,5,5] = matmul %t, %u
       return %y
     }""")
-    (kernel,) = found.kernels
-    assert kernel.extents == (2, 3, 5, 4)
-    assert len(found.steps) == 2
+    assert (step.batch, step.x.batch, step.y.batch, step.out.batch) == (
+        (2, 3),
+        (60, 4),
+        (60, 4),
+        (75, 25),
+    )
+    assert (step.x.leading, step.y.leading, step.y.transposed) == (12, 12, True)
 
 
 # ---------------------------------------------------------------- the order of reductions

@@ -340,27 +340,38 @@ def product_of(
     counts: Sequence[int] = (60, 60, 60),
 ) -> Program:
     """`sizes` are those of the batch, rows, columns and the inner dimension."""
-    step = RunMatmul(*views, *sizes, dtype)
+    step = RunMatmul(*views, (sizes[0],), *sizes[1:], dtype)
     given = [aval(dtype, counts[0]), aval(dtype, counts[1])]
     return program(given, [aval(dtype, counts[2])], [step])
 
 
 def view(flat: Array, matrix: MatrixView, batch: int, rows: int, columns: int) -> Array:
-    strides = [matrix.batch_stride, matrix.leading, 1]
+    strides = [*matrix.batch, matrix.leading, 1]
     if matrix.transposed:
-        strides = [matrix.batch_stride, 1, matrix.leading]
+        strides = [*matrix.batch, 1, matrix.leading]
     return np.lib.stride_tricks.as_strided(
         flat[matrix.offset :], (batch, rows, columns), [int(s) * flat.itemsize for s in strides]
     )
 
 
 PRODUCTS = {
-    "row-major": (MatrixView(0, 0, 4, 12), MatrixView(1, 0, 5, 20), MatrixView(2, 0, 5, 15)),
-    "transposed": (MatrixView(0, 3, 3, 12, True), MatrixView(1, 2, 4, 20, True), MatrixView(2, 1, 5,
-    15)), "strided": (MatrixView(0, 1, 6, 24), MatrixView(1, 0, 7, 0), MatrixView(2, 3, 9, 27)),
-    "transposed result": (MatrixView(0, 0, 4, 12), MatrixView(1, 0, 5, 20), MatrixView(2, 0, 3, 15,
-    True)),
-}  # fmt: skip
+    "row-major": (
+        MatrixView(0, 0, 4, (12,)),
+        MatrixView(1, 0, 5, (20,)),
+        MatrixView(2, 0, 5, (15,)),
+    ),
+    "transposed": (
+        MatrixView(0, 3, 3, (12,), True),
+        MatrixView(1, 2, 4, (20,), True),
+        MatrixView(2, 1, 5, (15,)),
+    ),
+    "strided": (MatrixView(0, 1, 6, (24,)), MatrixView(1, 0, 7, (0,)), MatrixView(2, 3, 9, (27,))),
+    "transposed result": (
+        MatrixView(0, 0, 4, (12,)),
+        MatrixView(1, 0, 5, (20,)),
+        MatrixView(2, 0, 3, (15,), True),
+    ),
+}
 
 
 @pytest.mark.parametrize("name", PRODUCTS)
@@ -375,9 +386,9 @@ def test_matrix_products(load: Load_, name: str, dtype: DType) -> None:
 
 
 def test_products_of_symbolic_size(load: Load_) -> None:
-    x, y, out = MatrixView(0, 0, 4, 0), MatrixView(1, 0, 4, 0, True), MatrixView(2, 0, B, 0)
+    x, y, out = MatrixView(0, 0, 4, ()), MatrixView(1, 0, 4, (), True), MatrixView(2, 0, B, ())
     given = [aval(f32, B, 4), aval(f32, B * 4)]
-    step = RunMatmul(x, y, out, 1, B, B, 4, f32)
+    step = RunMatmul(x, y, out, (), B, B, 4, f32)
     run = load(program(given, [aval(f32, B, B)], [step]))
     for rows in (0, 1, 2, 7):
         a = np.arange(rows * 4, dtype=np.float32).reshape(rows, 4)
@@ -385,7 +396,7 @@ def test_products_of_symbolic_size(load: Load_) -> None:
 
 
 def test_a_product_over_nothing_is_zero(load: Load_) -> None:
-    views = MatrixView(0, 0, 0, 0), MatrixView(1, 0, 2, 0), MatrixView(2, 0, 2, 0)
+    views = MatrixView(0, 0, 0, (0,)), MatrixView(1, 0, 2, (0,)), MatrixView(2, 0, 2, (0,))
     run = load(product_of(views, (1, 3, 2, 0), f32, (0, 0, 6)))
     np.testing.assert_array_equal(run([np.empty(0, np.float32)] * 2)[0], np.zeros(6))
 

@@ -69,6 +69,14 @@ def floor_divide(builder: ir.IRBuilder, a: Number, b: int) -> Number:
     return builder.select(below, builder.sub(quotient, index(1)), quotient)
 
 
+def divide(builder: ir.IRBuilder, a: Number, b: Number) -> tuple[Number, Number]:
+    """a // b and a % b of numbers that are not negative."""
+    if isinstance(a, int) and isinstance(b, int) and b:
+        return divmod(a, b)
+    left, right = as_value(a), as_value(b)
+    return builder.udiv(left, right), builder.urem(left, right)
+
+
 def loop(
     builder: ir.IRBuilder,
     start: Number,

@@ -6,14 +6,14 @@ likewise.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from llvmlite import ir
 
 from .. import dtypes
-from ..aval import Dim
+from ..aval import Dim, size_of
 from ..dtypes import DType
 from ..errors import CompileError
 from ..schedule.program import MatrixView, RunMatmul
@@ -26,6 +26,7 @@ from .llvm_control import (
     Sizes,
     add,
     as_value,
+    divide,
     loop,
     multiply,
     smaller,
@@ -74,16 +75,16 @@ class Products:
             CompileError: the dtype has no product.
         """
         call = _Call(builder, self._function(step.dtype), step, pointer, sizes)
-        if step.batch == 1:
+        if not step.batch:
             first, end = items or (0, sizes(step.rows))
-            call.rows(0, first, subtract(builder, end, first))
+            call.rows([], first, subtract(builder, end, first))
             return
 
         def matrix(b: Number, _: Carried) -> Carried:
-            call.rows(b, 0, sizes(step.rows))
+            call.rows(call.places(b), 0, sizes(step.rows))
             return []
 
-        loop(builder, *(items or (0, sizes(step.batch))), 1, [], matrix)
+        loop(builder, *(items or (0, sizes(size_of(step.batch)))), 1, [], matrix)
 
     def _function(self, dtype: DType) -> ir.Function:
         if dtype.name not in self._functions:
@@ -108,8 +109,16 @@ class _Call:
     pointer: Pointer
     sizes: Sizes
 
-    def rows(self, batch: Number, first: Number, count: Number) -> None:
-        """Makes some rows of the matrix number `batch`."""
+    def places(self, number: Number) -> list[Number]:
+        """The index of a matrix in each dimension of the batch."""
+        found: list[Number] = []
+        for size in reversed(self.step.batch[1:]):
+            number, rest = divide(self.builder, number, self.sizes(size))
+            found.insert(0, rest)
+        return [number, *found]
+
+    def rows(self, batch: Sequence[Number], first: Number, count: Number) -> None:
+        """Makes some rows of the matrix at an index of the batch."""
         step, sizes = self.step, self.sizes
         x, out = self._matrix(step.x, batch, first), self._matrix(step.out, batch, first)
         y = self._matrix(step.y, batch, 0)
@@ -126,11 +135,12 @@ class _Call:
         arguments = [*pointers, out, *map(as_value, numbers), turned, as_value(sizes(out_row))]
         self.builder.call(self.function, arguments)
 
-    def _matrix(self, view: MatrixView, batch: Number, row: Number) -> ir.Value:
+    def _matrix(self, view: MatrixView, batch: Sequence[Number], row: Number) -> ir.Value:
         """The address of a row of a matrix."""
         builder, sizes = self.builder, self.sizes
         position = sizes(view.offset)
-        for number, stride in ((batch, view.batch_stride), (row, _strides(view)[0])):
+        batches = zip(batch, view.batch, strict=True)
+        for number, stride in (*batches, (row, _strides(view)[0])):
             position = add(builder, position, multiply(builder, sizes(stride), number))
         if isinstance(position, int) and position == 0:
             return self.pointer(view.buffer)

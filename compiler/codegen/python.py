@@ -40,7 +40,7 @@ from ..schedule.program import (
     parts,
 )
 from .python_kernel import INDENT, helpers_of, kernel_source
-from .python_matmul import PRODUCT, helpers_of_matmul, matmul_source
+from .python_matmul import BATCHES, PRODUCT, helpers_of_matmul, matmul_source
 from .python_text import Names, dim_text, signature_text, type_text
 from .spec import ProgramSpec, TableLayout, layout_of
 
@@ -153,7 +153,7 @@ class _ModulePrinter:
         self.program = program
         self.layout: TableLayout = layout_of(program)
         self.helpers = self._needed_helpers()
-        names = Names([*_PRELUDE, *map(extern_name, _calls(program))])
+        names = Names([*_PRELUDE, *BATCHES, *map(extern_name, _calls(program))])
         self.kernels = {kernel: names.fresh(kernel.name) for kernel in program.kernels}
         self.sizes = {symbol: names.fresh(symbol) for symbol in program.symbols}
         self.buffers = [names.fresh(buffer.name) for buffer in program.buffers]

@@ -10,6 +10,9 @@ from .python_text import dim_text, product_text, sum_text
 
 Sizes = Mapping[str, str]
 
+BATCHES = ("batch", *(f"batch{n}" for n in range(1, 8)))
+"""The variables that count along the dimensions of a batch."""
+
 PRODUCT = '''\
 @kernel
 def product(x, x_start, x_row, x_column, y, y_start, y_row, y_column, out, start, row, column,
@@ -26,12 +29,17 @@ def product(x, x_start, x_row, x_column, y, y_start, y_row, y_column, out, start
 
 
 def matmul_source(step: RunMatmul, buffers: Sequence[str], sizes: Sizes) -> list[str]:
-    """The lines that run a product; the variable `batch` counts the matrices of a batch."""
+    """The lines that run a product; variables `batch` count the matrices of a batch."""
     call = _dot if _fits_dot(step) else _loops
-    if step.batch == 1:
-        return [call(step, buffers, sizes, "")]
-    line = call(step, buffers, sizes, "batch")
-    return [f"for batch in range({dim_text(step.batch, sizes)}):", f"    {line}"]
+    lines = [call(step, buffers, sizes)]
+    for name, size in reversed(list(zip(_names(step.batch), step.batch, strict=True))):
+        inside = [f"    {line}" for line in lines]
+        lines = [f"for {name} in range({dim_text(size, sizes)}):", *inside]
+    return lines
+
+
+def _names(batch: tuple[Dim, ...]) -> list[str]:
+    return [f"batch{n}" if n else "batch" for n in range(len(batch))]
 
 
 def helpers_of_matmul(step: RunMatmul) -> set[str]:
@@ -57,26 +65,27 @@ def _is_contiguous(view: MatrixView, rows: Dim, columns: Dim) -> bool:
     return view.leading == (rows if view.transposed else columns)
 
 
-def _start(view: MatrixView, sizes: Sizes, batch: str) -> str:
+def _start(view: MatrixView, sizes: Sizes) -> str:
     offset = "" if view.offset == 0 else dim_text(view.offset, sizes)
-    return sum_text([product_text(view.batch_stride, batch, sizes) if batch else "", offset])
+    pairs = zip(view.batch, _names(view.batch), strict=True)
+    return sum_text([*(product_text(stride, name, sizes) for stride, name in pairs), offset])
 
 
-def _dot(step: RunMatmul, buffers: Sequence[str], sizes: Sizes, batch: str) -> str:
+def _dot(step: RunMatmul, buffers: Sequence[str], sizes: Sizes) -> str:
     matrices = []
     for view, rows, columns in _views(step):
         shape = (columns, rows) if view.transposed else (rows, columns)
         extents = ", ".join(dim_text(d, sizes) for d in shape)
-        text = f"matrix({buffers[view.buffer]}, {_start(view, sizes, batch)}, {extents})"
+        text = f"matrix({buffers[view.buffer]}, {_start(view, sizes)}, {extents})"
         matrices.append(f"{text}.T" if view.transposed else text)
     return f"np.dot({', '.join(matrices)})"
 
 
-def _loops(step: RunMatmul, buffers: Sequence[str], sizes: Sizes, batch: str) -> str:
+def _loops(step: RunMatmul, buffers: Sequence[str], sizes: Sizes) -> str:
     arguments = []
     for view, _, _ in _views(step):
         strides = ["1", dim_text(view.leading, sizes)]
         row, column = strides if view.transposed else reversed(strides)
-        arguments += [buffers[view.buffer], _start(view, sizes, batch), row, column]
+        arguments += [buffers[view.buffer], _start(view, sizes), row, column]
     arguments += [dim_text(d, sizes) for d in (step.rows, step.columns, step.inner)]
     return f"product({', '.join(arguments)})"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..aval import Dim
+from ..aval import Dim, size_of
 from ..target import CHUNK
 from .cost import nominal
 from .indexing import exact
@@ -44,7 +44,7 @@ class Blocks:
 
 def blocks_of(product: RunMatmul, run: RunKernel) -> Blocks:
     """The blocks of a product and its kernel: a single one where their loops do not match."""
-    items = product.batch if product.batch != 1 else product.rows
+    items = size_of(product.batch) if product.batch else product.rows
     steps = run.size(run.kernel.extents[0]) if run.kernel.extents else 1
     per_item, per_step = exact(steps, items), exact(items, steps)
     if per_item is not None:
@@ -57,11 +57,10 @@ def blocks_of(product: RunMatmul, run: RunKernel) -> Blocks:
 
 
 def _units_in_block(product: RunMatmul, run: RunKernel, items: Dim) -> int:
-    is_batched = product.batch != 1
-    rows = max(1, nominal(items * product.rows if is_batched else items))
+    rows = max(1, nominal(items * product.rows if product.batch else items))
     line = max(1, nominal(product.columns)) * product.dtype.itemsize
     count = max(1, BLOCK_BYTES // (rows * line))
-    if not is_batched and rows * count < FEWEST_ROWS:
+    if not product.batch and rows * count < FEWEST_ROWS:
         count = -(-MOST_ROWS // rows)
     first_is_in_lanes = run.kernel.lanes == "outer" and len(run.kernel.extents) == 1
     return -(-count // CHUNK) * CHUNK if first_is_in_lanes else count

@@ -140,23 +140,22 @@ def _shifted(points: Points | None, start: int, count: int) -> Points:
 
 def _matmul(step: RunMatmul, memory: _Memory, items: slice = slice(None)) -> None:
     """The product, or some matrices of its batch; some rows, where there is one matrix."""
-    batch, rows, columns, inner = (
-        memory.size(d) for d in (step.batch, step.rows, step.columns, step.inner)
+    *batch, rows, columns, inner = (
+        memory.size(d) for d in (*step.batch, step.rows, step.columns, step.inner)
     )
-    x = _matrices(step.x, (batch, rows, inner), memory)
-    y = _matrices(step.y, (batch, inner, columns), memory)
-    out = _matrices(step.out, (batch, rows, columns), memory)
-    if step.batch == 1:
-        x, out = x[:, items], out[:, items]
-    else:
-        x, y, out = x[items], y[items], out[items]
-    out[...] = np.matmul(np.ascontiguousarray(x), np.ascontiguousarray(y))
+    x = _matrices(step.x, (*batch, rows, inner), memory)
+    y = _matrices(step.y, (*batch, inner, columns), memory)
+    out = _matrices(step.out, (*batch, rows, columns), memory)
+    if not step.batch:
+        out[items] = np.matmul(np.ascontiguousarray(x[items]), np.ascontiguousarray(y))
+    for number in list(np.ndindex(*batch))[items] if step.batch else ():
+        out[number] = np.matmul(np.ascontiguousarray(x[number]), np.ascontiguousarray(y[number]))
 
 
-def _matrices(view: MatrixView, shape: tuple[int, int, int], memory: _Memory) -> Array:
+def _matrices(view: MatrixView, shape: tuple[int, ...], memory: _Memory) -> Array:
     flat = memory.buffers[view.buffer][memory.size(view.offset) :]
-    batch, leading = memory.size(view.batch_stride), memory.size(view.leading)
-    steps = (batch, 1, leading) if view.transposed else (batch, leading, 1)
+    *batch, leading = (memory.size(d) for d in (*view.batch, view.leading))
+    steps = (*batch, 1, leading) if view.transposed else (*batch, leading, 1)
     last = sum((n - 1) * s for n, s in zip(shape, steps, strict=True))
     assert min(shape) == 0 or last < len(flat), "a matrix reaches beyond its buffer"
     strides = tuple(s * flat.itemsize for s in steps)

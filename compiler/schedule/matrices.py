@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from dataclasses import replace
 from typing import NamedTuple
 
 from ..aval import Dim, Shape
 from ..errors import WhyNot
 from ..ir import Value
 from .access import is_literal, is_movement
-from .indexing import Expr, flatten, loop, never_negative, through
+from .indexing import Expr, flatten, loop, never_negative, strides, through
+from .program import RunMatmul
 
 
 class SourceView(NamedTuple):
-    """A batch of matrices inside the contiguous value `source`; the rest is as in `MatrixView`."""
+    """A batch of matrices inside the contiguous value `source`; the rest is as in `MatrixView`.
+
+    `batch` has an entry for each dimension of the value but the last two.
+    """
 
     source: Value
     offset: Dim
     leading: Dim
-    batch_stride: Dim
+    batch: tuple[Dim, ...]
     transposed: bool
 
 
@@ -26,8 +30,7 @@ def matrix_view(value: Value) -> SourceView | WhyNot:
     """How a matrix product can read its operand `value` in place."""
     shape = value.aval.shape
     if not is_movement(value.node) and not is_literal(value.node):
-        rows, columns = shape[-2:]
-        return SourceView(value, 0, columns, rows * columns, False)
+        return SourceView(value, 0, shape[-1], strides(shape)[:-2], False)
     flat = flatten([loop(axis) for axis in range(len(shape))], shape)
     while is_movement(value.node):
         flat = through(value.node, flat, shape)
@@ -37,13 +40,10 @@ def matrix_view(value: Value) -> SourceView | WhyNot:
     steps = _steps(flat, len(shape))
     if steps is None:
         return WhyNot("its elements do not lie at regular distances")
-    batch = _batch_stride(shape[:-2], steps[:-2])
-    if batch is None:
-        return WhyNot("the matrices of the batch do not lie at regular distances")
     matrix = _matrix(shape[-2:], steps[-2:])
     if matrix is None:
         return WhyNot("neither its rows nor its columns are contiguous")
-    return SourceView(value, flat.offset, matrix[0], batch, matrix[1])
+    return SourceView(value, flat.offset, matrix[0], tuple(steps[:-2]), matrix[1])
 
 
 def _steps(flat: Expr, count: int) -> list[Dim] | None:
@@ -54,15 +54,6 @@ def _steps(flat: Expr, count: int) -> list[Dim] | None:
             return None
         steps[atom] = coefficient
     return steps
-
-
-def _batch_stride(shape: Shape, steps: list[Dim]) -> Dim | None:
-    """The distance of neighbouring matrices, where the batch's dimensions act as one."""
-    kept = [(size, step) for size, step in zip(shape, steps, strict=True) if size != 1]
-    for (_, outer), (size, inner) in pairwise(kept):
-        if outer != inner * size:
-            return None
-    return kept[-1][1] if kept else 0
 
 
 def _matrix(shape: Shape, steps: list[Dim]) -> tuple[Dim, bool] | None:
@@ -84,3 +75,47 @@ def _leading(count: Dim, step: Dim, length: Dim) -> Dim | None:
     if count == 1:
         return length
     return step if step != 0 else None
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+def with_joined_batch(step: RunMatmul) -> RunMatmul:
+    """The product with as few dimensions of the batch as its views allow.
+
+    Two that act as one in all three views are joined.  Matrices by one and the same matrix, if they
+    lie one below the other, are one taller matrix by it.
+    """
+    step = _without_units(step)
+    axis = len(step.batch) - 1
+    while axis > 0:
+        size = step.batch[axis]
+        if all(v.batch[axis - 1] == v.batch[axis] * size for v in (step.x, step.y, step.out)):
+            joined = (*step.batch[: axis - 1], step.batch[axis - 1] * size, *step.batch[axis + 1 :])
+            step = replace(_without(step, axis - 1), batch=joined)
+        axis -= 1
+    while step.batch and _is_stacked(step):
+        step = replace(_without(step, len(step.batch) - 1), rows=step.batch[-1] * step.rows)
+    return step
+
+
+def _without_units(step: RunMatmul) -> RunMatmul:
+    for axis in reversed(range(len(step.batch))):
+        step = _without(step, axis) if step.batch[axis] == 1 else step
+    return step
+
+
+def _without(step: RunMatmul, axis: int) -> RunMatmul:
+    """The product with a dimension of the batch dropped."""
+
+    def dropped(dims: tuple[Dim, ...]) -> tuple[Dim, ...]:
+        return dims[:axis] + dims[axis + 1 :]
+
+    x, y, out = (replace(v, batch=dropped(v.batch)) for v in (step.x, step.y, step.out))
+    return replace(step, x=x, y=y, out=out, batch=dropped(step.batch))
+
+
+def _is_stacked(step: RunMatmul) -> bool:
+    """Whether along the last dimension of the batch the rows simply go on."""
+    rows = (v.batch[-1] == step.rows * v.leading and not v.transposed for v in (step.x, step.out))
+    return step.y.batch[-1] == 0 and all(rows)

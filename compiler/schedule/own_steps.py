@@ -14,7 +14,7 @@ from .builder import Builder
 from .indexing import Data, Expr, linear, split, strides, unflatten
 from .loops import Combine
 from .lowering import Lowered, runs_without_rows
-from .matrices import matrix_view
+from .matrices import matrix_view, with_joined_batch
 from .nest import Nest
 from .plan import Group
 from .program import MatrixView, RunCall, RunCopy, RunMatmul
@@ -50,20 +50,25 @@ def lower_matmul(lowered: Lowered, group: Group) -> None:
     x, y = node.operands
     *batch, rows, inner = x.aval.shape
     columns = y.aval.shape[-1]
-    out = MatrixView(lowered.number(node.results[0]), 0, columns, rows * columns)
+    out = _whole(lowered, node.results[0])
     views = _view(lowered, x), _view(lowered, y)
     dtype = x.aval.dtype
     name = lowered.names[node.results[0]]
-    step = RunMatmul(*views, out, size_of(batch), rows, columns, inner, dtype, name)
-    lowered.steps.append(_joined_batch(step))
+    step = RunMatmul(*views, out, tuple(batch), rows, columns, inner, dtype, name)
+    lowered.steps.append(with_joined_batch(step))
 
 
 def _view(lowered: Lowered, operand: Value) -> MatrixView:
     view = matrix_view(operand)
     if isinstance(view, WhyNot):  # it was stored for this
-        rows, columns = operand.aval.shape[-2:]
-        return MatrixView(lowered.number(plain_root(operand)), 0, columns, rows * columns)
+        return _whole(lowered, operand)
     return MatrixView(lowered.number(view.source), *view[1:])
+
+
+def _whole(lowered: Lowered, value: Value) -> MatrixView:
+    """A value in the order of its elements."""
+    shape = value.aval.shape
+    return MatrixView(lowered.number(plain_root(value)), 0, shape[-1], strides(shape)[:-2])
 
 
 def lower_call(lowered: Lowered, group: Group) -> None:
@@ -182,13 +187,3 @@ def _base(lowered: Lowered, base: Value, out: Value) -> None:
 
     fill = Group("kernel", (root.node,), (out,), out.aval.shape)
     lowered.run(fill, Nest(runs_without_rows(out.aval.shape, inside=False)), write)
-
-
-def _joined_batch(step: RunMatmul) -> RunMatmul:
-    """A batch of matrices by one and the same matrix is one taller matrix by it."""
-    x, y, out = step.x, step.y, step.out
-    stacked = not x.transposed and x.batch_stride == step.rows * x.leading
-    if step.batch == 1 or y.batch_stride != 0 or not stacked:
-        return step
-    rows = step.batch * step.rows
-    return RunMatmul(x, y, out, 1, rows, step.columns, step.inner, step.dtype, step.of)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from ..aval import Dim, SymDim
+from ..aval import Dim, SymDim, size_of
 from ..ir import Node, Value
 from .effects import loaded
 from .loops import Compute, Const, Index, Instruction, Kernel, Load, Position, Reduce, Store
@@ -120,7 +120,7 @@ def _part_text(step: RunKernel | RunMatmul | RunCall | RunCopy, name: Callable[[
         case RunMatmul():
             x, y, out = (_view_text(v, name(v.buffer)) for v in (step.x, step.y, step.out))
             sizes = f"{step.rows}x{step.inner}x{step.columns}"
-            batch = "" if step.batch == 1 else f"{step.batch} times "
+            batch = f"{size_of(step.batch)} times " if step.batch else ""
             return f"matmul {x} @ {y} -> {out}  [{batch}{sizes} {step.dtype.name}]"
         case RunCall():
             arguments = ", ".join(

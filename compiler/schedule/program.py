@@ -34,14 +34,14 @@ class MatrixView:
 
     They are row-major, or column-major where `transposed`.
 
-    The element (b, i, j) is at `offset + b*batch_stride + i*leading + j`, with i and j swapped
-    where it is transposed.
+    The element (i, j) of a matrix is at `offset + i*leading + j`, with i and j swapped where it is
+    transposed; `batch` has the distance of neighbouring matrices for each dimension of the batch.
     """
 
     buffer: int
     offset: Dim
     leading: Dim
-    batch_stride: Dim
+    batch: tuple[Dim, ...]
     transposed: bool = False
 
 
@@ -85,13 +85,14 @@ class RunSweep:
 class RunMatmul:
     """`out[b] = x[b] @ y[b]` for matrices (rows, inner) and (inner, columns).
 
+    `batch` has the sizes of the batch's dimensions; there is one matrix if it has none.
     `of` is the name of the value that it computes, for people.
     """
 
     x: MatrixView
     y: MatrixView
     out: MatrixView
-    batch: Dim
+    batch: tuple[Dim, ...]
     rows: Dim
     columns: Dim
     inner: Dim
