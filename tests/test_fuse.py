@@ -261,6 +261,25 @@ def test_attention_is_two_steps() -> None:
     assert [g.kind for g in found.groups] == ["matmul", "matmul"]
 
 
+def test_attention_with_heads_is_four_steps() -> None:
+    """One product makes q, k and v; heads are read and written where the layers have them."""
+    x, w, v = tensor(0, B, 10, 24), tensor(1, 24, 72), tensor(2, 24, 24)
+    made = get("matmul")(get("reshape")(x, shape=(B * 10, 24)), w)
+    made = get("reshape")(made, shape=(B, 10, 3, 4, 6))
+
+    def heads(part: int, *perm: int) -> Value:
+        start, stop = (0, 0, part, 0, 0), (B, 10, part + 1, 4, 6)
+        found = get("slice")(made, start=start, stop=stop, step=(1,) * 5)
+        return get("transpose")(get("reshape")(found, shape=(B, 10, 4, 6)), perm=perm)
+
+    scores = get("matmul")(heads(0, 0, 2, 1, 3), heads(1, 0, 2, 3, 1))
+    values = get("matmul")(softmax(op("mul", scores, 0.4)), heads(2, 0, 2, 1, 3))
+    together = get("transpose")(values, perm=(0, 2, 1, 3))
+    out = get("matmul")(get("reshape")(together, shape=(B * 10, 24)), v)
+    found = plan([x, w, v], out)
+    assert [g.kind for g in found.groups] == ["matmul"] * 4
+
+
 def test_one_kernel_follows_one_product() -> None:
     """A gated layer: the second product waits for nothing, and the kernel reads the first whole."""
     x, w, v = tensor(0, 64, 8), tensor(1, 8, 16), tensor(2, 8, 16)

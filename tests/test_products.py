@@ -106,3 +106,28 @@ def test_blocks_of_the_interpreter_are_the_whole(monkeypatch: pytest.MonkeyPatch
     whole = interpret(program, arrays)
     monkeypatch.setattr("taut.compiler.schedule.blocks.BLOCK_BYTES", 1)
     assert_same_bits(interpret(program, arrays), whole)
+
+
+def heads(x: Any, count: int) -> Any:
+    """(B, T, C) as (B, heads, T, C / heads)."""
+    return x.view(*x.shape[:2], count, -1).transpose(1, 2)
+
+
+def attention(x: Any, w: Any, v: Any) -> Any:
+    """Causal attention of four heads, as a GPT has it."""
+    q, k, value = (heads(part, 4) for part in (x @ w).chunk(3, -1))
+    scores = q @ k.transpose(-2, -1) * 0.25
+    scores = scores.masked_fill(taut.ones(*scores.shape[-2:]).triu(1) > 0, float("-inf"))
+    mixed = F.softmax(scores, -1) @ value
+    return mixed.transpose(1, 2).reshape(*x.shape[:2], -1) @ v
+
+
+def test_attention_is_four_steps() -> None:
+    function = taut.compile(attention)
+    x, w, v = matrices((3, 70, 32), (32, 96), (32, 32))
+    # three products one after the other, and a softmax: a few roundings of numbers below 100
+    np.testing.assert_allclose(function(x, w, v).numpy(), attention(x, w, v).numpy(), atol=2e-4)
+    text = function.ir("memory").split("  steps\n")[1]
+    assert text.count(": matmul ") == 4
+    assert text.count("kernel ") == text.count("by blocks with kernel ") == 1
+    assert_unfused_is_the_same(function)

@@ -25,6 +25,7 @@ from ..ir import Graph, Node, Value
 from ..primitive import Call, Matmul, Scatter, Window
 from .access import Access, Accesses, is_literal, is_movement, is_reduction, plain_root
 from .clusters import Cluster, Clusters, Edge
+from .matrices import out_view
 from .plan import Cut, FusionPlan, Group, Kind
 from .recompute import Storage, recompute
 from .tails import Tails, cut_tails
@@ -59,6 +60,7 @@ class _Fuser:
         self.graph, self.enabled = graph, enabled
         self.access, self.clusters = Accesses(), Clusters()
         self.memory = memory_operands(graph)
+        self.turned: set[Value] = set()  # products that only a transpose of is in memory
         self.whole = whole_values(graph, self.memory)
         self.check = first_checks(graph)
         self.nodes = [n for n in graph.nodes if is_computed(n, self.whole)]
@@ -135,7 +137,8 @@ class _Fuser:
             node = edge.access.source.node
             verdict: WhyNot | None = why
             if isinstance(node.prim.lowering, Matmul) and why.reason == PRODUCT:
-                verdict = self._join(edge, self._fit_product)
+                turned = is_movement(edge.consumer)
+                verdict = self._join(edge, self._fit_turned if turned else self._fit_product)
             if verdict is None:
                 self.clusters.of(node).alone = FOLLOWING
             else:
@@ -153,6 +156,17 @@ class _Fuser:
             if is_here and self.graph.inputs[target or 0] in operands:
                 return WhyNot("its result takes the memory of the product's operand")
         return fit_product(edge, p, c)
+
+    def _fit_turned(self, edge: Edge, p: Cluster, c: Cluster) -> Union | WhyNot:
+        """How a product would be written in the order of a transpose, and in no other."""
+        product, written = edge.access.source, edge.consumer.results[0]
+        view = out_view(product, written)
+        if isinstance(view, WhyNot):
+            return view
+        if p.alone == FOLLOWING or not self._is_only_for(p, product, edge.consumer):
+            return WhyNot("others read the product in its own order")
+        self.turned.add(product)
+        return Union(c, p)
 
     def _join(self, edge: Edge, fit: Fit | None = None) -> WhyNot | None:
         """Makes one group of producer and consumer, or says why not."""
@@ -306,7 +320,8 @@ class _Fuser:
         """Which value is read by which group, and which must be in memory whatever happens."""
         members = {n: c for c in clusters for n in c.nodes}
         products = {n.results[0] for n in self.nodes if isinstance(n.prim.lowering, Matmul)}
-        return Storage(self.nodes, members, self.sources, self.whole | products)
+        whole = self.whole | (products - self.turned)
+        return Storage(self.nodes, members, self.sources, whole)
 
     def _group(self, cluster: Cluster, storage: Storage) -> Group:
         nodes = sorted(cluster.nodes, key=storage.position.__getitem__)

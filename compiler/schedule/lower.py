@@ -48,10 +48,10 @@ def _lower_group(lowered: Lowered, group: Group, access: Accesses) -> None:
 
 
 def _lower_product(lowered: Lowered, group: Group, access: Accesses) -> None:
-    """A product, and the kernel that follows it, if something else is in its group."""
+    """A product, and the kernel that follows it, if its group has more than a transpose of it."""
     lower_matmul(lowered, group)
     nodes = tuple(n for n in group.nodes if n is not group.root)
-    if not nodes:
+    if not nodes or group.root.results[0] not in group.stores:
         return
     stores = tuple(v for v in group.stores if v.node is not group.root)
     _lower_kernel(lowered, replace(group, kind="kernel", nodes=nodes, stores=stores), access)

@@ -46,6 +46,29 @@ def matrix_view(value: Value) -> SourceView | WhyNot:
     return SourceView(value, flat.offset, matrix[0], tuple(steps[:-2]), matrix[1])
 
 
+class OutView(NamedTuple):
+    """How a product writes its result into a value; the rest is as in `MatrixView`."""
+
+    leading: Dim
+    batch: tuple[Dim, ...]
+    transposed: bool
+
+
+def out_view(product: Value, written: Value) -> OutView | WhyNot:
+    """How a product can be written in the order of `written`: itself, or a transpose of it."""
+    order = [*range(product.aval.ndim)]
+    if written is not product:
+        node = written.node
+        if node.prim.name != "transpose" or node.operands[0] is not product:
+            return WhyNot("it is no transpose of the product")
+        order = [node.params["perm"].index(axis) for axis in order]
+    steps = [strides(written.aval.shape)[axis] for axis in order]
+    matrix = _matrix(product.aval.shape[-2:], steps[-2:])
+    if matrix is None:
+        return WhyNot("neither its rows nor its columns would be contiguous")
+    return OutView(matrix[0], tuple(steps[:-2]), matrix[1])
+
+
 def _steps(flat: Expr, count: int) -> list[Dim] | None:
     """The distance of neighbouring elements along each dimension."""
     steps: list[Dim] = [0] * count

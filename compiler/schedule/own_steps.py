@@ -14,7 +14,7 @@ from .builder import Builder
 from .indexing import Data, Expr, linear, split, strides, unflatten
 from .loops import Combine
 from .lowering import Lowered, runs_without_rows
-from .matrices import matrix_view, with_joined_batch
+from .matrices import OutView, matrix_view, out_view, with_joined_batch
 from .nest import Nest
 from .plan import Group
 from .program import MatrixView, RunCall, RunCopy, RunMatmul
@@ -45,12 +45,18 @@ def call_arguments(node: Node) -> tuple[tuple[Dim, ...], tuple[float, ...]]:
 
 
 def lower_matmul(lowered: Lowered, group: Group) -> None:
-    """A call of the matrix product, its operands read where they lie."""
+    """A call of the matrix product, its operands read where they lie.
+
+    Its result is written in its own order, or in that of its transpose if the group stores that.
+    """
     node = group.root
     x, y = node.operands
     *batch, rows, inner = x.aval.shape
     columns = y.aval.shape[-1]
-    out = _whole(lowered, node.results[0])
+    written = node.results[0] if node.results[0] in group.stores else group.stores[0]
+    order = out_view(node.results[0], written)
+    assert isinstance(order, OutView)
+    out = MatrixView(lowered.number(written), 0, *order)
     views = _view(lowered, x), _view(lowered, y)
     dtype = x.aval.dtype
     name = lowered.names[node.results[0]]
