@@ -901,6 +901,11 @@ SHAPES = [
     (0, 3, 4),
     (3, 0, 4),
     (300, 20, 20),
+    (1, 1100, 300),  # one row: more columns, and more of k, than are added up at a time
+    (1, 7, 520),
+    (7, 33, 40),  # less than a tile's rows
+    (400, 130, 300),  # several blocks of rows, packed where x is column-major
+    (353, 140, 9),
 ]
 
 
@@ -918,7 +923,7 @@ def test_products_of_every_layout(turned: tuple[bool, bool, bool], target: Targe
         assert_same(out.T if turned[2] else out, sequential(x, y))
 
 
-@pytest.mark.parametrize("shape", [(16, 1, 10), (9, 40, 300)])
+@pytest.mark.parametrize("shape", [(16, 1, 10), (9, 40, 300), (1, 40, 300)])
 def test_static_sizes_give_the_same_bits(shape: tuple[int, int, int]) -> None:
     m, n, k = shape
     x, y, out = random((m, k)), random((k, n), seed=1), np.zeros((m, n), np.float32)
@@ -977,3 +982,4 @@ def test_one_function_serves_all_products() -> None:
     text = emit_llvm(make_program(buffers, steps), host_target()).source
     assert text.count('define internal void @"taut.product_f32"') == 1
     assert text.count('call void @"taut.product_f32"') == 2
+    assert "one_row" not in text, "no product here has one row"

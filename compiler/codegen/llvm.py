@@ -76,7 +76,8 @@ class _ProgramEmitter:
         self._module, self._program = module, program
         self._layout = layout_of(program)
         self._operations = Operations(module)
-        self._products = Products(module, target)
+        products = [part for part in program.parts if isinstance(part, RunMatmul)]
+        self._products = Products(module, target, products)
         runs = [run for step in program.steps for run in kernel_runs(step)]
         self._flat = {kernel: flatten(kernel) for kernel in program.kernels}
         self._in_place = {self._flat[run.kernel] for run in runs if self._is_in_place(run)}

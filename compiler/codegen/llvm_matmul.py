@@ -54,8 +54,9 @@ Pointer: TypeAlias = Callable[[int], ir.Value]
 class Products:
     """Emits the products of one program."""
 
-    def __init__(self, module: ir.Module, target: Target) -> None:
+    def __init__(self, module: ir.Module, target: Target, steps: Sequence[RunMatmul]) -> None:
         self._module, self._target = module, target
+        self._of_one_row = {step.dtype for step in steps if _may_be_one_row(step)}
         self._functions: dict[str, ir.Function] = {}
 
     def emit(
@@ -90,13 +91,14 @@ class Products:
         if dtype.name not in self._functions:
             if dtype.kind == "bool":
                 raise CompileError("matmul: there is no product of bools; cast them to an integer")
-            blocked = dtype in (dtypes.f32, dtypes.f64)
-            self._functions[dtype.name] = (
-                emit_blocked(self._module, dtype, self._target)
-                if blocked
-                else _emit_simple(self._module, dtype)
-            )
+            self._functions[dtype.name] = self._emit_function(dtype)
         return self._functions[dtype.name]
+
+    def _emit_function(self, dtype: DType) -> ir.Function:
+        module, target = self._module, self._target
+        if dtype not in (dtypes.f32, dtypes.f64):
+            return _emit_simple(module, dtype)
+        return emit_blocked(module, dtype, target, one_row=dtype in self._of_one_row)
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,11 @@ class _Call:
 def _is_turned(step: RunMatmul) -> bool:
     """Whether the transposes are multiplied: `out` is column-major, or is itself a column."""
     return step.out.transposed or (step.columns == 1 and step.rows != 1 and step.out.leading == 1)
+
+
+def _may_be_one_row(step: RunMatmul) -> bool:
+    rows = step.columns if _is_turned(step) else step.rows
+    return not isinstance(rows, int) or rows == 1
 
 
 def _transposed(view: MatrixView) -> MatrixView:

@@ -3,14 +3,14 @@
 A tile is `rows` rows by one or two vector registers of columns, held in registers while k runs:
 
     void tile(ptr a, i64 a_row, i64 a_step, ptr b, i64 b_step,
-              ptr c, i64 c_row, i64 skip, i64 columns, i64 k, i1 more)
+              ptr c, i64 c_row, i64 skip, i64 stop, i64 columns, i64 k, i1 more)
 
 adds up a[r*a_row + i*a_step] * b[i*b_step + j] over i < k, one fused multiply-add an element, from
 0, and writes the sum to c[r*c_row + j], or adds it there if `more`.  In c only the rows from `skip`
-on and the first `columns` columns are touched; b is read in full.
+up to `stop` and the first `columns` columns are touched; a and b are read in full.
 
 Packing copies up to two registers of columns of a matrix into rows of a panel; columns beyond those
-hold anything:
+are -0 or repeat others:
 
     void pack(ptr source, i64 source_step, ptr panel, i64 panel_step, i64 columns, i64 k)
 
@@ -26,7 +26,7 @@ from dataclasses import dataclass, fields
 from llvmlite import ir
 
 from ..dtypes import DType
-from .llvm_control import Carried, Number, add, as_value, loop, multiply, subtract
+from .llvm_control import Carried, Number, add, as_value, loop, multiply, smaller, subtract
 from .llvm_values import (
     I1,
     I32,
@@ -148,8 +148,8 @@ def emit_tile(module: ir.Module, types: TileTypes, rows: int, registers: int) ->
     function, builder = internal_function(
         module,
         f"tile_{types.dtype.name}_{rows}x{width}",
-        [POINTER, I64, I64, POINTER, I64, POINTER, I64, I64, I64, I64, I1],
-        "a a_row a_step b b_step c c_row skip columns k more",
+        [POINTER, I64, I64, POINTER, I64, POINTER, I64, I64, I64, I64, I64, I1],
+        "a a_row a_step b b_step c c_row skip stop columns k more",
     )
     a, a_row, a_step, b, b_step, *written, k, more = function.args
     starts = range(0, rows, _GROUP)
@@ -183,15 +183,14 @@ def _write_tile(
     written: Sequence[ir.Value],
     more: ir.Value,
 ) -> None:
-    c, c_row, skip, columns = written
+    c, c_row, skip, stop, columns = written
     width = int(sums[0].type.count)
     nothing = constant(I1, False, width)
     mask = first_lanes(builder, columns, width)
     for r, total in enumerate(sums):
-        if len(sums) > 1:
-            kept = builder.select(builder.icmp_signed("<=", skip, index(r)), mask, nothing)
-        else:
-            kept = mask
+        is_after = builder.icmp_signed("<=", skip, index(r))
+        is_before = builder.icmp_signed(">", stop, index(r))
+        kept = builder.select(builder.and_(is_after, is_before), mask, nothing)
         address = types.at(builder, c, multiply(builder, c_row, r))
         old = types.load(builder, address, width, builder.select(more, kept, nothing))
         types.store(builder, builder.fadd(total, old), address, kept)
@@ -224,36 +223,54 @@ def emit_pack_rows(module: ir.Module, types: TileTypes) -> ir.Function:
     return function
 
 
+def block_size(types: TileTypes) -> int:
+    """Rows and columns of the blocks that are transposed in registers."""
+    return min(types.lanes, _BLOCK_BYTES // types.dtype.itemsize)
+
+
 def emit_pack_columns(module: ir.Module, types: TileTypes) -> ir.Function:
     """Packing of a column-major matrix: element (i, j) at i + j*source_step.
 
-    Square blocks are transposed in registers.  Writes whole blocks: some rows beyond k.
+    Square blocks are transposed in registers.  Writes whole blocks: some rows beyond k, and the
+    last column again where there are no more.
     """
     function, builder = _declare_pack(module, types, "pack_columns")
     source, source_step, panel, panel_step, columns, k = function.args
-    size = min(types.lanes, _BLOCK_BYTES // types.dtype.itemsize)
-
-    def block(i: Number, j: Number) -> Carried:
-        mask = first_lanes(builder, subtract(builder, k, i), size)
-        start = types.at(builder, source, add(builder, multiply(builder, source_step, j), i))
-        lines = []
-        for number in range(size):
-            exists = builder.icmp_signed("<", as_value(add(builder, j, number)), columns)
-            line_mask = builder.select(exists, mask, constant(I1, False, size))
-            line = types.at(builder, start, multiply(builder, source_step, number))
-            lines.append(types.load(builder, line, size, line_mask))
-        first = types.at(builder, panel, add(builder, multiply(builder, panel_step, i), j))
-        for number, line in enumerate(transposed(builder, lines)):
-            place = types.at(builder, first, multiply(builder, panel_step, number))
-            types.store(builder, line, place)
-        return []
+    size = block_size(types)
 
     def column(j: Number, _: Carried) -> Carried:
-        return loop(builder, 0, k, size, [], lambda i, _: block(i, j))
+        sources = lines(builder, types, source, source_step, (j, columns), size)
+
+        def block(i: Number, _: Carried) -> Carried:
+            mask = first_lanes(builder, subtract(builder, k, i), size)
+            places = [types.at(builder, line, i) for line in sources]
+            values = [types.load(builder, place, size, mask) for place in places]
+            first = types.at(builder, panel, add(builder, multiply(builder, panel_step, i), j))
+            for number, value in enumerate(transposed(builder, values)):
+                place = types.at(builder, first, multiply(builder, panel_step, number))
+                types.store(builder, value, place)
+            return []
+
+        return loop(builder, 0, k, size, [], block)
 
     loop(builder, 0, columns, size, [], column)
     builder.ret_void()
     return function
+
+
+def lines(
+    builder: ir.IRBuilder,
+    types: TileTypes,
+    source: ir.Value,
+    step: ir.Value,
+    span: tuple[Number, Number],
+    count: int,
+) -> list[ir.Value]:
+    """The addresses of `count` lines from the first of `span` on; the last of it again beyond."""
+    first, stop = span
+    last = subtract(builder, stop, 1)
+    numbers = (smaller(builder, add(builder, first, n), last) for n in range(count))
+    return [types.at(builder, source, multiply(builder, step, n)) for n in numbers]
 
 
 def transposed(builder: ir.IRBuilder, lines: Sequence[ir.Value]) -> list[ir.Value]:

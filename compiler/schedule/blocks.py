@@ -16,10 +16,10 @@ from .cost import nominal
 from .indexing import exact
 from .program import RunKernel, RunMatmul
 
-BLOCK_BYTES = 1 << 18
+BLOCK_BYTES = 1 << 19
 """Bytes of the product in a block: a part of the second cache, which holds operands, too."""
 
-FEWEST_ROWS, MOST_ROWS = 128, 512
+FEWEST_ROWS, MOST_ROWS = 128, 640
 """Rows of one matrix in a block.  A product packs its second operand once for each block, which the
 fewer rows do not make up for; the more are for rows so long that no block would stay in the cache.
 """
