@@ -108,6 +108,57 @@ def test_blocks_of_the_interpreter_are_the_whole(monkeypatch: pytest.MonkeyPatch
     assert_same_bits(interpret(program, arrays), whole)
 
 
+LITTLE = [
+    ((0, 5), (5, 3)),
+    ((4, 0), (0, 3)),
+    ((4, 5), (5, 0)),
+    ((2, 0, 5), (2, 5, 3)),
+    ((0, 4, 5), (0, 5, 3)),
+    ((2, 3, 0), (2, 0, 4)),
+    ((1, 1), (1, 1)),
+    ((7, 1), (1, 9)),
+]
+
+
+@pytest.mark.parametrize("shapes", LITTLE, ids=str)
+def test_products_of_little_or_nothing(shapes: tuple[tuple[int, ...], ...]) -> None:
+    def results(x: Any, w: Any) -> list[Any]:
+        product = x @ w
+        return [product.relu() + 1, product.sum(-1), (product * 2).sum(0), x @ w @ product.mT]
+
+    x, w = (taut.tensor(np.round(a.numpy() * 3)) for a in matrices(*shapes))  # sums are exact
+    compiled = taut.compile(results)
+    assert_same_bits([a.numpy() for a in compiled(x, w)], [a.numpy() for a in results(x, w)])
+
+
+VIEWS: dict[str, Function] = {
+    "every second row": lambda x, w: x[::2] @ w,
+    "every second column": lambda x, w: x[:, ::2] @ w[::2],
+    "backwards": lambda x, w: x.flip(0) @ w,
+    "one row for all": lambda x, w: x[:1].expand(5, -1) @ w,
+    "one column for all": lambda x, w: x @ w[:, :1].expand(-1, 7),
+    "one matrix for all": lambda x, w: x.expand(3, -1, -1) @ w + w[0],
+    "a column": lambda x, w: x @ w[:, 3],
+    "a row": lambda x, w: x[3] @ w,
+    "both turned": lambda x, w: w.t() @ x.t(),
+    "the result turned": lambda x, w: (x @ w).t().contiguous(),
+    "outer": lambda x, w: x[:, :1] @ w[:1],
+    "windows": lambda x, w: x[2:9, 1:7] @ w[3:9, 4:15],
+    "heads": lambda x, w: heads(x[None, :, :8], 2) @ heads(w[None, :, :8], 2).mT,
+}
+
+
+@pytest.mark.parametrize("dtype", [taut.float64, taut.float32, taut.float16, taut.int32], ids=str)
+@pytest.mark.parametrize("name", VIEWS)
+def test_operands_of_every_kind(name: str, dtype: Any) -> None:
+    """Small whole numbers, whose products and sums are exact in each dtype."""
+    numbers = np.random.default_rng(0)
+    x = taut.tensor(numbers.integers(-4, 5, (10, 12))).to(dtype)
+    w = taut.tensor(numbers.integers(-4, 5, (12, 20))).to(dtype)
+    found = taut.compile(VIEWS[name])(x, w).numpy()
+    assert_same_bits([found], [VIEWS[name](x, w).numpy()])
+
+
 def heads(x: Any, count: int) -> Any:
     """(B, T, C) as (B, heads, T, C / heads)."""
     return x.view(*x.shape[:2], count, -1).transpose(1, 2)

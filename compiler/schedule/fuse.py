@@ -163,8 +163,11 @@ class _Fuser:
         view = out_view(product, written)
         if isinstance(view, WhyNot):
             return view
-        if p.alone == FOLLOWING or not self._is_only_for(p, product, edge.consumer):
+        is_only = self._is_only_for(p, product, edge.consumer)
+        if not is_only or p.alone == FOLLOWING or c.nodes != [edge.consumer]:
             return WhyNot("others read the product in its own order")
+        if p.check != c.check:
+            return WhyNot("a check comes between them")
         self.turned.add(product)
         return Union(c, p)
 

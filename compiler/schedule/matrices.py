@@ -56,13 +56,12 @@ class OutView(NamedTuple):
 
 def out_view(product: Value, written: Value) -> OutView | WhyNot:
     """How a product can be written in the order of `written`: itself, or a transpose of it."""
-    order = [*range(product.aval.ndim)]
-    if written is not product:
-        node = written.node
-        if node.prim.name != "transpose" or node.operands[0] is not product:
-            return WhyNot("it is no transpose of the product")
-        order = [node.params["perm"].index(axis) for axis in order]
-    steps = [strides(written.aval.shape)[axis] for axis in order]
+    distances, node = strides(written.aval.shape), written.node
+    if written is product:
+        return OutView(product.aval.shape[-1], distances[:-2], False)
+    if node.prim.name != "transpose" or node.operands[0] is not product:
+        return WhyNot("it is no transpose of the product")
+    steps = [distances[node.params["perm"].index(axis)] for axis in range(product.aval.ndim)]
     matrix = _matrix(product.aval.shape[-2:], steps[-2:])
     if matrix is None:
         return WhyNot("neither its rows nor its columns would be contiguous")
