@@ -333,6 +333,16 @@ def test_the_page_works_in_a_browser(folder: Path, action: str) -> None:
         assert f'<body class="{"held " if action == "click" else ""}lighting">' in done.stdout
 
 
+def test_both_lines_of_a_step_that_runs_by_blocks_belong_to_it() -> None:
+    text = STEP.replace("reduce_sum %t {dims = [0, 1]} ", "reduce_sum %b {dims = [0]} ")
+    lines = lines_about(Report(parse_graph(text), LLVM), "t")["memory"]
+    steps = [line for line in lines if "#" in line]
+    assert [line.partition(" x")[0].partition("(")[0] for line in steps] == [
+        "2: matmul",
+        "by blocks with kernel add_tanh",
+    ]
+
+
 # --- drawings -------------------------------------------------------------------------------------
 
 
@@ -341,7 +351,8 @@ def test_a_drawing_has_groups_as_clusters() -> None:
     groups = step().programs[0].scheduled.plan.groups
     assert text.count("subgraph cluster_") == len(groups)
     assert text.count("{") == text.count("}")
-    assert re.search(r'"%z" -> "%h" \[style=dashed, tooltip="matmul is a step of its own"\];', text)
+    why = "it reduces over the product's rows: they must be complete"
+    assert re.search(rf'"%z" -> "%h" \[style=dashed, tooltip="{why}"\];', text)
     assert '"%w" -> "%v"' in text
     assert r'[label="result 2\n-> w", ' in text
 

@@ -132,14 +132,17 @@ def _fused(program: ProgramOrigins) -> Iterator[Block]:
 
 
 def _memory(program: ProgramOrigins) -> Iterator[Block]:
-    section = ""
+    section, step = "", NONE
     for line in program.program.text("memory").splitlines():
         entry = re.match(r"    (\d+): ([\w.]+)", line)
-        if entry is None:
+        if line.startswith("       "):  # a step goes on
+            yield Block(line, step)
+        elif entry is None:
             section = line.split()[0]
             yield Block(line)
         elif section == "steps":
-            yield Block(line, program.steps[int(entry[1])])
+            step = program.steps[int(entry[1])]
+            yield Block(line, step)
         else:
             yield Block(line, program.of_name(entry[2]))
 
