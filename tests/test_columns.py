@@ -83,6 +83,14 @@ def test_why_not_a_size_that_is_not_known() -> None:
     ]
 
 
+def test_why_not_no_rows() -> None:
+    text = sized(BOTH, 0, 3)
+    assert reasons(text) == ["without rows nothing would write the sums over columns"]
+    graph = parse_graph(f"taut-ir 1\n{text.strip()}\n")
+    _, total = compile_program(schedule(graph, host_target()))([np.empty((0, 3), np.float32)])
+    np.testing.assert_array_equal(total, np.zeros(3))
+
+
 def test_why_not_too_wide() -> None:
     (reason,) = reasons(sized(BOTH, 8, 5000))
     assert reason == "sums over more than 4096 columns would not stay in the cache"

@@ -104,6 +104,8 @@ def column_sums(
     (count, _), (width, _) = rows.runs
     if not isinstance(count, int) or not isinstance(width, int):
         return WhyNot("sums over columns beside reductions over rows need sizes that are known")
+    if count == 0:
+        return WhyNot("without rows nothing would write the sums over columns")
     for node in (n for n in columns.nodes if n in columns.rows and n not in end):
         dtypes = {v.aval.dtype for v in (*node.operands, *node.results)}
         if node.prim.name != "reduce_sum" or not is_reduction(node) or len(dtypes) > 1:
