@@ -15,9 +15,11 @@ import pytest
 
 import taut
 import taut.nn.functional as F
+from taut.compiler.evaluate import evaluate
 from taut.compiler.pipeline import run_passes
 from taut.compiler.schedule import schedule
 from taut.compiler.schedule.interpret import interpret
+from taut.compiler.schedule.program import RunBlocks, RunKernel
 from taut.frontend.testing import assert_same_bits, random_inputs
 from taut.runtime.compile import compile_program
 from taut.runtime.host import host_target
@@ -44,6 +46,7 @@ FOLLOWED: dict[str, Function] = {
     "softmax": lambda x, w: F.softmax((x @ w) * 0.125, -1),
     "layer norm": lambda x, w: F.layer_norm(x @ w, (w.shape[-1],)),
     "largest": lambda x, w: (x @ w).argmax(-1),
+    "sums of columns": lambda x, w: (F.softmax(x @ w, -1), (x @ w).flatten(0, -2).sum(0)),
     "two results": lambda x, w: ((x @ w).tanh(), (x @ w).exp()),
     "a column's number": lambda x, w: x @ w + taut.arange(w.shape[-1]),
 }
@@ -106,6 +109,25 @@ def test_blocks_of_the_interpreter_are_the_whole(monkeypatch: pytest.MonkeyPatch
     whole = interpret(program, arrays)
     monkeypatch.setattr("taut.compiler.schedule.blocks.BLOCK_BYTES", 1)
     assert_same_bits(interpret(program, arrays), whole)
+
+
+def test_sums_over_columns_join_the_kernel_that_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is computed of the sums waits for the last block."""
+
+    def function(x: Any, w: Any) -> tuple[Any, Any]:
+        product = x @ w
+        return product - product.amax(-1, keepdim=True), product.sum(0) * 2
+
+    compiled = taut.compile(function)
+    compiled(*matrices((1100, 20), (20, 190)))
+    assert_unfused_is_the_same(compiled)
+    graph = run_passes(compiled.graph())
+    program = schedule(graph, host_target())
+    assert [type(step) for step in program.steps] == [RunBlocks, RunKernel]
+    arrays = [np.round(a * 4) for a in random_inputs(np.random.default_rng(1), graph)]
+    monkeypatch.setattr("taut.compiler.schedule.blocks.BLOCK_BYTES", 1)
+    for points in (None, lambda count: [[point] for point in reversed(range(count))]):
+        assert_same_bits(interpret(program, arrays, points), evaluate(graph, arrays))
 
 
 LITTLE = [

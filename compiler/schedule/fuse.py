@@ -31,7 +31,7 @@ from .recompute import Storage, recompute
 from .tails import Tails, cut_tails
 from .unions import (
     FOLLOWING,
-    PRODUCT,
+    INCOMPLETE,
     Union,
     agreed,
     cluster_of,
@@ -96,7 +96,7 @@ class _Fuser:
         while self.enabled and len(cuts) != before:  # once reductions are known, more may fit
             before = len(cuts)
             cuts = self._refused([edge for edge, _ in cuts])
-        if self.enabled:
+        for _ in range(2 if self.enabled else 0):  # sums over columns join what follows already
             cuts = self._follow_products(cuts)
         self._merge_siblings()
         self._merge_scalars()
@@ -136,7 +136,7 @@ class _Fuser:
         for edge, why in cuts:
             node = edge.access.source.node
             verdict: WhyNot | None = why
-            if isinstance(node.prim.lowering, Matmul) and why.reason == PRODUCT:
+            if isinstance(node.prim.lowering, Matmul) and edge.access.source not in self.turned:
                 turned = is_movement(edge.consumer)
                 verdict = self._join(edge, self._fit_turned if turned else self._fit_product)
             if verdict is None:
@@ -146,11 +146,12 @@ class _Fuser:
         return left
 
     def _fit_product(self, edge: Edge, p: Cluster, c: Cluster) -> Union | WhyNot:
-        """How a kernel would follow a product.
+        """How a kernel would follow a product, or join the kernel that does.
 
         Each block reads the product's operands again, so that none may be overwritten meanwhile.
         """
-        operands = self.sources[edge.access.source.node]
+        product = next(n for n in p.nodes if isinstance(n.prim.lowering, Matmul))
+        operands = self.sources[product]
         for target, value in zip(self.graph.donations, self.graph.outputs, strict=True):
             is_here = target is not None and plain_root(value).node in c.nodes
             if is_here and self.graph.inputs[target or 0] in operands:
@@ -237,7 +238,7 @@ class _Fuser:
         access, consumer = edge.access, edge.consumer
         forbidden = p.alone or reads_memory(consumer, edge.position)
         if access.source.node in p.columns:
-            forbidden = "a sum over columns is complete when its kernel ends"
+            forbidden = INCOMPLETE
         if p.check != c.check and not forbidden:
             forbidden = "a check comes between them"
         if forbidden or not self.enabled:
@@ -295,10 +296,11 @@ class _Fuser:
         What was computed of the sums becomes a group of its own.
         """
         for value, nodes in self._readers_of_all().items():
-            found = [c for c in dict.fromkeys(map(self.clusters.of, nodes)) if not c.alone]
-            rows = [c for c in found if c.inner and c.size == value.aval.size]
-            for cluster in found if rows else ():
-                if self.clusters.of(cluster.nodes[0]) is cluster:
+            found = dict.fromkeys(map(self.clusters.of, nodes))
+            kernels = [c for c in found if c.alone in ("", FOLLOWING)]
+            rows = [c for c in kernels if c.inner and c.size == value.aval.size]
+            for cluster in kernels if rows else ():
+                if self.clusters.of(cluster.nodes[0]) is cluster and not cluster.alone:
                     yield from self._join_columns(self.clusters.of(rows[0].nodes[0]), cluster)
 
     def _join_columns(self, rows: Cluster, columns: Cluster) -> Iterator[Cluster]:
@@ -308,7 +310,7 @@ class _Fuser:
         end = [n for n in columns.nodes if n in columns.rows and not is_reduction(n)]
         read = {r for n in end for v in n.results for r in self.readers.get(v, ())}
         verdict = column_sums(rows, columns, {*end})
-        if isinstance(verdict, WhyNot) or not self.clusters.apart(rows, columns):
+        if isinstance(verdict, WhyNot) or not self._are_beside(rows, columns):
             return
         if read & ({*columns.nodes} - {*end}):
             return
@@ -318,6 +320,18 @@ class _Fuser:
         if end:
             aval = end[0].results[0].aval
             yield Cluster(end, 0, aval.shape, aval.size, check=columns.check)
+
+    def _are_beside(self, rows: Cluster, columns: Cluster) -> bool:
+        """Whether sums over columns need nothing of rows but what those have at the same points."""
+        if rows.above & columns.bits or self.clusters.between(rows.nodes[0], columns.nodes[0]):
+            return False
+        later = rows.rows | rows.columns
+        ends = {n for n in columns.rows if not is_reduction(n)}
+        return not any(
+            e.access.relation != "same" or e.access.source.node in later or e.consumer in ends
+            for e in columns.reads
+            if self.clusters.of(e.access.source.node) is rows
+        )
 
     def _storage(self, clusters: list[Cluster]) -> Storage:
         """Which value is read by which group, and which must be in memory whatever happens."""

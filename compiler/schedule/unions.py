@@ -14,6 +14,7 @@ from .clusters import Cluster, Clusters, Edge
 
 PRODUCT = "matmul is a step of its own"
 FOLLOWING = "it follows a product, and both run by blocks"
+INCOMPLETE = "a sum over columns is complete when its kernel ends"
 
 MAX_COLUMNS = 4096
 """Columns whose sums are added up in memory, row by row: they must stay in the first cache."""
@@ -118,9 +119,14 @@ def column_sums(
 
 
 def fit_product(edge: Edge, p: Cluster, c: Cluster) -> Union | WhyNot:
-    """A kernel that takes a product's rows in blocks, right after they are made."""
+    """A kernel that takes a product's rows in blocks, right after they are made.
+
+    Where one does already, this one becomes part of it.
+    """
     reason = _why_apart(edge, p, c)
-    return WhyNot(reason) if reason else Union(c, p)
+    if reason:
+        return WhyNot(reason)
+    return one_space(p, c) if p.alone == FOLLOWING else Union(c, p)
 
 
 def _why_apart(edge: Edge, p: Cluster, c: Cluster) -> str:
@@ -129,24 +135,31 @@ def _why_apart(edge: Edge, p: Cluster, c: Cluster) -> str:
     found = ""
     if c.alone == FOLLOWING:
         found = "its kernel follows another product"
-    elif p.alone == FOLLOWING:
-        found = "another kernel follows the product"
     elif c.alone or reads_memory(consumer, edge.position):
         found = c.alone or reads_memory(consumer, edge.position)
     elif p.check != c.check:
         found = "a check comes between them"
     elif access.relation == "other" or consumer in c.moved:
         found = f"a {access.via or 'movement'} lies between: the product must be complete"
-    elif access.relation == "row" or p.size != c.size or _is_of_rows(consumer, c):
+    elif access.source.node in p.columns:
+        found = INCOMPLETE
+    elif access.relation == "row" or p.size != c.size or _is_of_rows(edge, p, c):
         found = f"iteration spaces differ: {_shape(p.shape)} against {_shape(c.shape)}"
-    elif c.runs is not None and c.runs[0][1] and p.size != p.shape[-1]:
+    elif _reduces_all_rows(edge, c) and not reduce_across(p, c):
         found = "it reduces over the product's rows: they must be complete"
     return found
 
 
-def _is_of_rows(node: Node, cluster: Cluster) -> bool:
-    """Whether a node reads an element for each row."""
-    return node in cluster.rows and not is_reduction(node)
+def _is_of_rows(edge: Edge, p: Cluster, c: Cluster) -> bool:
+    """Whether an edge carries an element for each row."""
+    source, consumer = edge.access.source.node, edge.consumer
+    return source in p.rows or (consumer in c.rows and not is_reduction(consumer))
+
+
+def _reduces_all_rows(edge: Edge, c: Cluster) -> bool:
+    """Whether a group reduces over the rows of a product of several."""
+    aval = edge.access.source.aval
+    return c.runs is not None and c.runs[0][1] and aval.shape[-1:] != (aval.size,)
 
 
 def _shape(shape: Shape) -> str:
