@@ -76,7 +76,8 @@ def found(result: Any, leaves: Sequence[Any], sizes: dict[str, int]) -> Any:
         source = (leaves[owner] if isinstance(owner, int) else owner).grad
     elif isinstance(source, int):
         source = leaves[source]
-    return through(source, result.steps, sizes)
+    view = through(source, result.steps, sizes)
+    return view.detach() if result.detached and view._requires_grad else view
 
 
 def seen(output: Any, result: Fresh, sizes: dict[str, int]) -> Any:

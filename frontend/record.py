@@ -34,11 +34,13 @@ if TYPE_CHECKING:
 class Alias:
     """A result that is, or views, a tensor that was there before the call.
 
-    That is an argument (by position), a tensor that the function found, or a `.grad`.
+    That is an argument (by position), a tensor that the function found, or a `.grad`.  `detached`:
+    it has no history, even where the tensor that it views has.
     """
 
     source: int | Tensor | GradOf
     steps: tuple[ViewStep, ...]
+    detached: bool = False
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,7 @@ def _result(trace: Trace, outputs: _Outputs, leaf: Any) -> Any:
     if storage in trace.grad_storages:
         return Alias(GradOf(trace.grad_storages[storage]), leaf.steps)
     if storage in trace.proxies:
-        return Alias(trace.proxies[storage], leaf.steps)
+        return Alias(trace.proxies[storage], leaf.steps, detached=not leaf._requires_grad)
     if storage.array is not None:
         found: Any = leaf if leaf.base is None else leaf.base
         return Alias(found, leaf.steps[len(found.steps) :])

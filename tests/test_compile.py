@@ -567,6 +567,18 @@ def test_state_whose_memory_is_not_in_order(backward: bool) -> None:
         assert repr(w.grad) == repr(spread)
 
 
+def test_a_detached_argument_is_a_result_without_history() -> None:
+    x = taut.ones(2, 3, requires_grad=True)
+
+    def function(x: Any) -> Any:
+        return x, x.detach(), x.detach()[0], x[0], (x * 2).detach()
+
+    for results in (function(x), taut.compile(function)(x)):
+        assert results[0] is x
+        assert [r.requires_grad for r in results] == [True, False, False, True, False]
+        assert all(r.data_ptr() == x.data_ptr() for r in results[:4])
+
+
 def test_a_literal_may_be_a_result_and_an_operand() -> None:
     net = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
     optimizer = optim.SGD(net.parameters(), lr=0.1)
