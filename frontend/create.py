@@ -178,22 +178,36 @@ def scalar_dtype(value: object) -> DType:
 
 
 @explained
-def full_like(x: Tensor, fill_value: Scalar, dtype: DType | None = None) -> Tensor:
-    """A tensor of `fill_value`s of the shape of `x`, and of its dtype unless one is given."""
+def full_like(
+    input: Tensor,
+    fill_value: Scalar,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor of `fill_value`s of the shape of `input`, and of its dtype unless one is given."""
     require_number("full_like", "fill_value", 2, fill_value)
-    return filled(shape_of(x), fill_value, dtype or x.dtype)
+    require_cpu(device)
+    return filled(shape_of(input), fill_value, dtype or input.dtype, requires_grad)
 
 
 @explained
-def zeros_like(x: Tensor, dtype: DType | None = None, requires_grad: bool = False) -> Tensor:
-    """Zeros of the shape of `x`, and of its dtype unless one is given."""
-    return filled(shape_of(x), 0, dtype or x.dtype, requires_grad)
+def zeros_like(
+    input: Tensor, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Zeros of the shape of `input`, and of its dtype unless one is given."""
+    require_cpu(device)
+    return filled(shape_of(input), 0, dtype or input.dtype, requires_grad)
 
 
 @explained
-def ones_like(x: Tensor, dtype: DType | None = None, requires_grad: bool = False) -> Tensor:
-    """Ones of the shape of `x`, and of its dtype unless one is given."""
-    return filled(shape_of(x), 1, dtype or x.dtype, requires_grad)
+def ones_like(
+    input: Tensor, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """Ones of the shape of `input`, and of its dtype unless one is given."""
+    require_cpu(device)
+    return filled(shape_of(input), 1, dtype or input.dtype, requires_grad)
 
 
 empty_like = zeros_like
@@ -207,6 +221,7 @@ def arange(
     *,
     dtype: DType | None = None,
     device: Any = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Numbers from `start` (0 if left out) to before `end`.
 
@@ -220,14 +235,15 @@ def arange(
         raise RuntimeError("step must be nonzero")
     if (end - start) * step < 0:
         raise RuntimeError("upper bound and lower bound inconsistent with step sign")
-    numbers = (start, end, step)
-    exact = all(isinstance(n, (int, SymDim)) for n in numbers)
+    given = (start, end, step)
+    exact = all(isinstance(n, (int, SymDim)) for n in given)
     chosen = dtype or (dtypes.i64 if exact else default_float())
-    if exact and any(isinstance(n, SymDim) for n in numbers):
-        return _counted(start, end, step).to(chosen)
+    if exact and any(isinstance(n, SymDim) for n in given):
+        return _finish(_counted(start, end, step).to(chosen), requires_grad)
     count = math.ceil((end - start) / step)
     wide: Any = np.float64 if chosen.is_floating_point else np.int64
-    return from_array((start + step * np.arange(count, dtype=wide)).astype(chosen.numpy))
+    numbers = start + step * np.arange(count, dtype=wide)
+    return _finish(from_array(numbers.astype(chosen.numpy)), requires_grad)
 
 
 def _counted(start: Any, end: Any, step: Any) -> Tensor:
@@ -239,30 +255,48 @@ def _counted(start: Any, end: Any, step: Any) -> Tensor:
 
 
 @explained
-def linspace(start: float, end: float, steps: int, *, dtype: DType | None = None) -> Tensor:
+def linspace(
+    start: float,
+    end: float,
+    steps: int,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """`steps` evenly spaced numbers from `start` to `end`, both included.
 
     Raises:
         RuntimeError: `steps` is negative.
     """
+    require_cpu(device)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     chosen = dtype or default_float()
-    return from_array(np.linspace(start, end, steps, dtype=np.float64).astype(chosen.numpy))
+    numbers = np.linspace(start, end, steps, dtype=np.float64).astype(chosen.numpy)
+    return _finish(from_array(numbers), requires_grad)
 
 
 @explained
-def eye(n: int, m: int | None = None, *, dtype: DType | None = None) -> Tensor:
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """The identity matrix, or its upper left part.
 
     Raises:
         RuntimeError: a size is negative.
     """
+    require_cpu(device)
     for name, size in (("n", n), ("m", m)):
         if isinstance(size, int) and size < 0:
             raise RuntimeError(f"{name} must be greater or equal to 0, got {size}")
     chosen = dtype or default_float()
     if any(isinstance(size, SymDim) for size in (n, m)):
         rows, columns = arange(n), arange(n if m is None else m)
-        return cast("Tensor", rows.unsqueeze(1) == columns).to(chosen)
-    return from_array(np.eye(n, m, dtype=chosen.numpy))
+        return _finish(cast("Tensor", rows.unsqueeze(1) == columns).to(chosen), requires_grad)
+    return _finish(from_array(np.eye(n, m, dtype=chosen.numpy)), requires_grad)

@@ -90,7 +90,7 @@ def adopt(x: Tensor, value: Tensor, label: str | None = None) -> None:
         target = base
         source = write_through(base, x.steps[len(base.steps) :], value, apply)
     if not source._requires_grad:
-        source = apply(E.select, zeros_like(source, dtypes.boolean), target, source)
+        source = apply(E.select, zeros_like(source, dtype=dtypes.boolean), target, source)
     label = label if base is None else "CopySlices"
     if label is not None:
         named(source, label)

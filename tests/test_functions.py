@@ -450,3 +450,26 @@ def test_no_integer_is_filled_with_what_it_cannot_hold() -> None:
     for function in (taut.full_like, taut.compile(taut.full_like)):
         with pytest.raises(RuntimeError, match="value cannot be converted to type uint8_t without"):
             function(taut.zeros(2, dtype=taut.uint8), 300)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda m, **k: m.eye(2, 3, **k),
+        lambda m, **k: m.arange(3.0, **k),
+        lambda m, **k: m.linspace(0, 1, 4, **k),
+        lambda m, **k: m.zeros_like(input=m.ones(2), **k),
+        lambda m, **k: m.ones_like(m.zeros(2), **k),
+        lambda m, **k: m.full_like(m.zeros(2), 3, **k),
+        lambda m, **k: m.rand_like(m.zeros(2), **k) * 0,
+        lambda m, **k: m.randn_like(m.zeros(2), **k) * 0,
+    ],
+)
+def test_what_makes_tensors_takes_a_device_and_requires_grad(make: Any) -> None:
+    torch: Any = pytest.importorskip("torch")
+    options = {"device": "cpu", "requires_grad": True}
+    found, want = (make(m, dtype=m.float64, **options) for m in (taut, torch))
+    assert found.requires_grad
+    assert found.tolist() == want.tolist()
+    with pytest.raises(RuntimeError, match="CPU only"):
+        make(taut, device="cuda")

@@ -84,15 +84,21 @@ def randn(
 
 
 @explained
-def rand_like(input: Tensor, dtype: DType | None = None, requires_grad: bool = False) -> Tensor:
+def rand_like(
+    input: Tensor, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """`rand` of the shape and dtype of `input`."""
-    return rand(shape_of(input), dtype=dtype or input.dtype, requires_grad=requires_grad)
+    chosen = dtype or input.dtype
+    return rand(shape_of(input), dtype=chosen, device=device, requires_grad=requires_grad)
 
 
 @explained
-def randn_like(input: Tensor, dtype: DType | None = None, requires_grad: bool = False) -> Tensor:
+def randn_like(
+    input: Tensor, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """`randn` of the shape and dtype of `input`."""
-    return randn(shape_of(input), dtype=dtype or input.dtype, requires_grad=requires_grad)
+    chosen = dtype or input.dtype
+    return randn(shape_of(input), dtype=chosen, device=device, requires_grad=requires_grad)
 
 
 @explained
