@@ -273,8 +273,19 @@ def linspace(
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     chosen = dtype or default_float()
+    if chosen.is_floating_point and steps > 1:
+        return _finish(from_array(_spaced(start, end, steps, chosen.numpy)), requires_grad)
     numbers = np.linspace(start, end, steps, dtype=np.float64).astype(chosen.numpy)
     return _finish(from_array(numbers), requires_grad)
+
+
+def _spaced(start: float, end: float, steps: int, dtype: Any) -> Any:
+    """Each half counted from its end, as PyTorch does, and each number rounded once."""
+    wide: Any = np.longdouble if dtype == np.float64 else np.float64
+    first, last, count = np.asarray([start, end, steps - 1], dtype)
+    step, index = (last - first) / count, np.arange(steps, dtype=wide)
+    up, down = wide(first) + wide(step) * index, wide(last) - wide(step) * index[::-1]
+    return np.where(index < steps // 2, up, down).astype(dtype)
 
 
 @explained

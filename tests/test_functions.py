@@ -473,3 +473,14 @@ def test_what_makes_tensors_takes_a_device_and_requires_grad(make: Any) -> None:
     assert found.tolist() == want.tolist()
     with pytest.raises(RuntimeError, match="CPU only"):
         make(taut, device="cuda")
+
+
+def test_evenly_spaced_numbers_have_the_bits_of_pytorch() -> None:
+    torch: Any = pytest.importorskip("torch")
+    rng = np.random.default_rng(1)
+    for steps in (0, 1, 2, 3, 7, 10, 64, 101):
+        for dtype in ("float32", "float64"):
+            start, end = (rng.normal(size=2) * 10).tolist()
+            found = taut.linspace(start, end, steps, dtype=getattr(taut, dtype))
+            want = torch.linspace(start, end, steps, dtype=getattr(torch, dtype))
+            assert found.tolist() == want.tolist()
