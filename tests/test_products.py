@@ -7,6 +7,7 @@ operation.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -177,8 +178,12 @@ def test_operands_of_every_kind(name: str, dtype: Any) -> None:
     numbers = np.random.default_rng(0)
     x = taut.tensor(numbers.integers(-4, 5, (10, 12))).to(dtype)
     w = taut.tensor(numbers.integers(-4, 5, (12, 20))).to(dtype)
-    found = taut.compile(VIEWS[name])(x, w).numpy()
-    assert_same_bits([found], [VIEWS[name](x, w).numpy()])
+    compiled = taut.compile(VIEWS[name])
+    if dtype is taut.float16 and os.environ.get("TAUT_BACKEND") == "numba":
+        with pytest.raises(RuntimeError, match="Numba has no float16"):
+            compiled(x, w)
+        return
+    assert_same_bits([compiled(x, w).numpy()], [VIEWS[name](x, w).numpy()])
 
 
 def heads(x: Any, count: int) -> Any:
