@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -270,6 +271,7 @@ def linspace(
         RuntimeError: `steps` is negative.
     """
     require_cpu(device)
+    steps = operator.index(steps)
     if steps < 0:
         raise RuntimeError("number of steps must be non-negative")
     chosen = dtype or default_float()
@@ -283,9 +285,9 @@ def _spaced(start: float, end: float, steps: int, dtype: Any) -> Any:
     """Each half counted from its end, as PyTorch does, and each number rounded once."""
     wide: Any = np.longdouble if dtype == np.float64 else np.float64
     first, last, count = np.asarray([start, end, steps - 1], dtype)
-    step, index = (last - first) / count, np.arange(steps, dtype=wide)
-    up, down = wide(first) + wide(step) * index, wide(last) - wide(step) * index[::-1]
-    return np.where(index < steps // 2, up, down).astype(dtype)
+    step, places = (last - first) / count, np.arange(steps, dtype=wide)
+    up, down = wide(first) + wide(step) * places, wide(last) - wide(step) * places[::-1]
+    return np.where(places < steps // 2, up, down).astype(dtype)
 
 
 @explained
