@@ -1,7 +1,8 @@
 """`autograd.Function`: operations whose forward and backward passes are Python.
 
-On the tape such an operation is one primitive, and its VJP rule another, both `Composite`: the
-user's code runs on arrays in eager mode, and is recorded where tensors are traced or taped.
+On the tape such an operation is one primitive, and its VJP rule another, both a
+`PythonPrimitive`: the user's code runs on arrays in eager mode, and is recorded where tensors are
+traced or taped.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from ..compiler.aval import Aval, Dim
 from ..compiler.ir import Node, Value
 from ..compiler.primitive import Cotangents
 from ..compiler.primitives.batching import is_batched
-from .composite import Composite, Context
 from .context import current
 from .core import TensorBase, from_array, shape_of
 from .create import zeros
@@ -25,6 +25,7 @@ from .grad_mode import no_grad
 from .inplace import adopt
 from .nested import NestedTrace
 from .plans import overwritten
+from .python_primitive import Context, PythonPrimitive
 from .tape import Entry, record_entry
 from .tape_reading import payload_of
 
@@ -127,7 +128,7 @@ class Function:
     takes a cotangent for each result and returns one for each argument, None where there is none.
     """
 
-    _primitive: Composite
+    _primitive: PythonPrimitive
 
     def __init_subclass__(cls) -> None:
         cls._primitive = _primitive_of(cls)
@@ -224,7 +225,7 @@ def _require_seen(cls: type[Function], operands: Sequence[Any]) -> None:
 # --- primitives -----------------------------------------------------------------------------------
 
 
-def _primitive_of(cls: type[Function]) -> Composite:
+def _primitive_of(cls: type[Function]) -> PythonPrimitive:
     """The operation as a primitive: it is never run, only differentiated."""
     backward = _backward_of(cls)
 
@@ -239,7 +240,7 @@ def _primitive_of(cls: type[Function]) -> Composite:
     def type_rule(*avals: Aval, types: tuple[Aval, ...]) -> tuple[Aval, ...]:
         return (*types, TOKEN)
 
-    return Composite(cls.__name__, type_rule, _never, vjp, None, "an autograd.Function")
+    return PythonPrimitive(cls.__name__, type_rule, _never, vjp, None, "an autograd.Function")
 
 
 def _never(*_: Any, **__: Any) -> Any:
@@ -249,7 +250,7 @@ def _never(*_: Any, **__: Any) -> Any:
 Expand = Callable[[Sequence[Any], dict[str, Any]], Sequence[Any]]
 
 
-def _backward_of(cls: type[Function]) -> Composite:
+def _backward_of(cls: type[Function]) -> PythonPrimitive:
     """The user's backward pass: of the context, and the cotangents that are present."""
 
     def expand(operands: Sequence[Any], params: dict[str, Any]) -> list[Any]:
@@ -269,7 +270,7 @@ def _backward_of(cls: type[Function]) -> Composite:
     return _python(name, expand, rule)
 
 
-def _python(name: str, expand: Expand, vjp: Any = None) -> Composite:
+def _python(name: str, expand: Expand, vjp: Any = None) -> PythonPrimitive:
     """A primitive that is a Python function of a context and tensors; `types` are its results'."""
 
     def reference(*operands: Any, **params: Any) -> Any:
@@ -290,7 +291,7 @@ def _python(name: str, expand: Expand, vjp: Any = None) -> Composite:
         return mapped.bind(*operands, types=types, flags=flags, inner=inner)
 
     doc = "a pass of an autograd.Function"
-    return Composite(name, type_rule, reference, vjp, None, doc, batch=batched, expand=expand)
+    return PythonPrimitive(name, type_rule, reference, vjp, None, doc, batch=batched, expand=expand)
 
 
 def _mapped(expand: Expand) -> Expand:

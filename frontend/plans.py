@@ -23,12 +23,12 @@ from ..compiler.evaluate import interpret
 from ..compiler.ir import Graph, Loc, Node, Value
 from ..compiler.primitives.batching import repeated
 from ..compiler.quiet import quiet
-from .composite import Composite, Context
 from .context import current
 from .core import Array, Storage, from_array
 from .functions.dtype_names import LEGACY_NAMES
 from .grad_mode import grad_mode
 from .nested import NestedTrace
+from .python_primitive import Context, PythonPrimitive
 from .residuals import residuals_of
 from .tape import apply_all
 from .tape_reading import Slot, Tape, aval_of, forward_graph, payload_of, read_tape, structure_of
@@ -171,7 +171,7 @@ def _flatten(plan: Plan) -> None:
         reference = node.prim.reference
         plan.steps.append((reference, operands, dict(node.params), single))
     plan.outputs = [numbers[o] for o in graph.outputs]
-    plan.loud = any(isinstance(node.prim, Composite) for node in graph.nodes)
+    plan.loud = any(isinstance(node.prim, PythonPrimitive) for node in graph.nodes)
 
 
 def _run_traced(trace: Trace, plan: Plan, inputs: Sequence[Any], tape: Tape) -> list[Tensor]:
@@ -184,7 +184,7 @@ def _run_traced(trace: Trace, plan: Plan, inputs: Sequence[Any], tape: Tape) -> 
     fallback = mark_grad(places[-1:])
 
     def replay(node: Node, operands: list[Any]) -> Sequence[Any]:
-        if isinstance(node.prim, Composite):
+        if isinstance(node.prim, PythonPrimitive):
             tensors = [o if isinstance(o, Context) else trace.wrap(o) for o in operands]
             with grad_mode(False):
                 results = node.prim.expand(tensors, dict(node.params))
@@ -199,7 +199,7 @@ def _run_traced(trace: Trace, plan: Plan, inputs: Sequence[Any], tape: Tape) -> 
 def on_tensors(node: Node, operands: list[Any]) -> Sequence[Tensor]:
     """One node of a graph applied to tensors, taped as usual."""
     params = dict(node.params)
-    if isinstance(node.prim, Composite):
+    if isinstance(node.prim, PythonPrimitive):
         return node.prim.expand(operands, params)
     return apply_all(node.prim, operands, params)
 

@@ -15,11 +15,11 @@ from ..compiler.aval import Aval
 from ..compiler.dtypes import f64
 from ..compiler.ir import Graph, Value, topological
 from ..compiler.primitives.create import graph_input
-from .composite import Composite
 from .context import Mode, using
 from .core import Size, Storage, TensorBase, ViewStep
 from .outside import Outside
 from .plans import pull_back
+from .python_primitive import PythonPrimitive
 from .size_guards import Sizes
 from .symint import SymInt, plain
 from .tape_reading import Tape, has_history, read_tape
@@ -316,7 +316,7 @@ def _is_exact(tape: Tape) -> bool:
     leaves = {tape.externals[index] for index in places}
     constants = [v for i, v in enumerate(tape.externals) if i not in places]
     behind = {r for node in topological(constants) for r in node.results}
-    custom = any(isinstance(entry.primitive, Composite) for entry in tape.entries)
+    custom = any(isinstance(entry.primitive, PythonPrimitive) for entry in tape.entries)
     return not custom and leaves.isdisjoint(behind)
 
 

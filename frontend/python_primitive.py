@@ -25,7 +25,7 @@ def _unexpanded(*_: Any) -> Any:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Composite(Primitive):
+class PythonPrimitive(Primitive):
     """A primitive that user code computes.
 
     Attributes:
