@@ -35,6 +35,7 @@ from .create import (
 )
 from .defaults import default_float as get_default_dtype
 from .defaults import set_default_dtype
+from .device import Device as device  # noqa: N813  # as above
 from .func.reverse import grad
 from .func.vmap import vmap
 from .functions import public
@@ -43,7 +44,6 @@ from .functions.public import *  # noqa: F403  # its __all__ is part of the one 
 from .generator import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .printing import set_printoptions
-from .tensor import Device as device  # noqa: N813  # as above
 from .tensor import Tensor
 
 float = float32

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .compile import CompiledFunction, CompileOptions
+from .compiled_function import CompiledFunction, CompileOptions
 from .nn.module import Module
 
 

@@ -15,7 +15,8 @@ from .inplace import assign
 from .tape import apply_all
 
 if TYPE_CHECKING:
-    from .tensor import Device, Tensor
+    from .device import Device
+    from .tensor import Tensor
 
 _DEFAULT_SEED = 67280421310721  # PyTorch's, of generators that nobody seeded
 

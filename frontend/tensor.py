@@ -26,38 +26,14 @@ from .core import (
     tensor_type,
 )
 from .defaults import default_float
+from .device import CPU, Device
 from .errors import UntraceableError
 from .frames import place
 from .functions.conversion import row_major
+from .grad_fn import GradFn
 from .methods import Methods
 from .printing import format_scalar, format_tensor
-from .tape import Entry, renew_view
-
-
-class Device:
-    """Where a tensor lives: the CPU."""
-
-    type = "cpu"
-    index = None
-
-    def __init__(self, name: object = "cpu") -> None:
-        if str(name).split(":")[0] != "cpu":
-            raise RuntimeError(f"taut computes on the CPU only, got device {name}")
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Device)
-
-    def __hash__(self) -> int:
-        return hash("cpu")
-
-    def __str__(self) -> str:
-        return "cpu"
-
-    def __repr__(self) -> str:
-        return "device(type='cpu')"
-
-
-_CPU = Device()
+from .tape import renew_view
 
 
 def wanted_dtype(args: tuple[Any, ...], kwargs: dict[str, Any]) -> DType | None:
@@ -90,7 +66,7 @@ class Tensor(Methods):
     @property
     def device(self) -> Device:
         """Where its memory is: always the CPU."""
-        return _CPU
+        return CPU
 
     @property
     def is_leaf(self) -> bool:
@@ -482,27 +458,3 @@ def _rebuild(cls: type[Tensor], array: Array, requires_grad: bool) -> Tensor:
     made.__class__ = cls
     made._requires_grad = requires_grad
     return made
-
-
-_OWN_NAMES = ("CopySlices", "CopyBackwards")
-
-
-class GradFn:
-    """The operation behind a tensor, as `grad_fn` shows it."""
-
-    def __init__(self, entry: Entry) -> None:
-        self._entry = entry
-
-    def name(self) -> str:
-        """PyTorch's name of the backward function, such as `AddBackward0`."""
-        label = self.label
-        return f"torch::autograd::{label}" if label in _OWN_NAMES else label
-
-    @property
-    def label(self) -> str:
-        """The name as a printed tensor has it."""
-        label = self._entry.label or self._entry.primitive.name.title().replace("_", "")
-        return label if "Backward" in label or label in _OWN_NAMES else f"{label}Backward0"
-
-    def __repr__(self) -> str:
-        return f"<{self.label} object>"

@@ -212,7 +212,7 @@ FAULTS = {
         "test_runtime.py::test_a_donated_input_is_copied_and_its_copy_returned",
     ),
     "guards": Fault(
-        "frontend.compile",
+        "frontend.compiled_function",
         "name_guards",
         always(()),
         "test_compile.py::test_a_changed_global_is_noticed",

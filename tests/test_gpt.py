@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import taut
-from taut.frontend.compile import CompiledFunction
+from taut.frontend.compiled_function import CompiledFunction
 from taut.runtime.options import Options
 
 SOURCE = Path(__file__).resolve().parents[1] / "examples" / "gpt.py"

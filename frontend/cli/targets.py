@@ -120,7 +120,7 @@ def _attribute(module: ModuleType, place: str, path: str) -> Any:
 
 def _functions(module: ModuleType) -> list[str]:
     """Names of the module's own functions, compiled ones first."""
-    from ..compile import CompiledFunction
+    from ..compiled_function import CompiledFunction
 
     own = {k: v for k, v in vars(module).items() if not k.startswith("_") and callable(v)}
     own = {k: v for k, v in own.items() if getattr(v, "__module__", None) == module.__name__}

@@ -17,7 +17,7 @@ from .values import parse_arguments
 
 if TYPE_CHECKING:
     from ...runtime.options import Options
-    from ..compile import CompiledFunction
+    from ..compiled_function import CompiledFunction
     from ..nn.module import Module
     from ..record import Recording
     from ..report import Report
@@ -83,7 +83,8 @@ def options_for(backend: str | None, compiled: CompiledFunction[..., Any] | None
 
 
 def _function(found: Any, target: str) -> Function:
-    from ..compile import CompiledFunction, compile
+    from ..compile import compile
+    from ..compiled_function import CompiledFunction
     from ..nn.module import Module
 
     if isinstance(found, functools.partial) and isinstance(found.func, CompiledFunction):
