@@ -121,9 +121,11 @@ class Clusters:
         """Makes one group of two; what it iterates over is the caller's to settle."""
         k, g = self.number(kept.nodes[0]), self.number(gone.nodes[0])
         self._parent[g] = k
-        told = set(gone.serves) if kept.above & ~gone.above else set()
-        if gone.above & ~kept.above & ~kept.bits:
-            told |= kept.serves
+        above = (kept.above | gone.above) & ~(kept.bits | gone.bits)
+        told = set[int]()
+        for half in (kept, gone):
+            if half.serves and above | half.above != half.above:
+                told |= half.serves
         kept.nodes += gone.nodes
         reads = (*kept.reads, *gone.reads)
         kept.reads = [e for e in reads if self.number(e.access.source.node) != k]
@@ -133,7 +135,7 @@ class Clusters:
         kept.bits |= gone.bits
         kept.needs |= gone.needs
         kept.serves |= gone.serves
-        kept.above = (kept.above | gone.above) & ~kept.bits
+        kept.above = above
         self._tell(k, told)
 
     def _tell(self, number: int, told: set[int]) -> None:
@@ -144,8 +146,9 @@ class Clusters:
             above = self._clusters[source].above
             for served in {self._find(n) for n in below} - {self._find(source)}:
                 cluster = self._clusters[served]
-                if above & ~cluster.above & ~cluster.bits:
-                    cluster.above |= above & ~cluster.bits
+                all_above = cluster.above | above
+                if all_above != cluster.above:
+                    cluster.above = all_above
                     stack.append((served, cluster.serves))
 
     def all(self) -> list[Cluster]:

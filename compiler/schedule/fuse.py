@@ -63,6 +63,7 @@ class _Fuser:
         self.turned: set[Value] = set()  # products that only a transpose of is in memory
         self.whole = whole_values(graph, self.memory)
         self.check = first_checks(graph)
+        self.replaces = replacements(graph)
         self.nodes = [n for n in graph.nodes if is_computed(n, self.whole)]
         reads = [e for n in self.nodes for e in self._edges(n)]
         self.sources: dict[Node, list[Value]] = {}
@@ -151,11 +152,8 @@ class _Fuser:
         Each block reads the product's operands again, so that none may be overwritten meanwhile.
         """
         product = next(n for n in p.nodes if isinstance(n.prim.lowering, Matmul))
-        operands = self.sources[product]
-        for target, value in zip(self.graph.donations, self.graph.outputs, strict=True):
-            is_here = target is not None and plain_root(value).node in c.nodes
-            if is_here and self.graph.inputs[target or 0] in operands:
-                return WhyNot("its result takes the memory of the product's operand")
+        if any(self.replaces.get(operand) in c.nodes for operand in self.sources[product]):
+            return WhyNot("its result takes the memory of the product's operand")
         return fit_product(edge, p, c)
 
     def _fit_turned(self, edge: Edge, p: Cluster, c: Cluster) -> Union | WhyNot:
@@ -391,6 +389,12 @@ def first_checks(graph: Graph) -> dict[Node, int]:
                 found[node] = number
                 stack += [o.node for o in node.operands]
     return found
+
+
+def replacements(graph: Graph) -> dict[Value, Node]:
+    """For each input that gives its memory to a result the node that computes this result."""
+    pairs = zip(graph.donations, graph.outputs, strict=True)
+    return {graph.inputs[i]: plain_root(value).node for i, value in pairs if i is not None}
 
 
 def _cuts(refused: list[tuple[Edge, WhyNot]], groups: list[Group]) -> tuple[Cut, ...]:
