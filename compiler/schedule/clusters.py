@@ -25,14 +25,14 @@ class Edge(NamedTuple):
     position: int
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Cluster:
     """A group of nodes.
 
     Attributes:
         nodes: its members.
         bits, above: see the module.
-        needs, serves: groups directly above and below, by number.
+        needs, serves: groups directly above and below.
         shape: the iteration space, as the first member has it.
         size: its number of points.
         runs: how reductions divide it, once there are any.
@@ -58,99 +58,93 @@ class Cluster:
     check: int = 0
     reads: list[Edge] = field(default_factory=list)
     above: int = 0
-    needs: set[int] = field(default_factory=set)
-    serves: set[int] = field(default_factory=set)
+    needs: set[Cluster] = field(default_factory=set)
+    serves: set[Cluster] = field(default_factory=set)
     rows: set[Node] = field(default_factory=set)
     columns: set[Node] = field(default_factory=set)
     moved: set[Node] = field(default_factory=set)
 
 
 class Clusters:
-    """All groups, by number, and the group of each node."""
+    """All groups, and the group of each node."""
 
     def __init__(self) -> None:
-        self._clusters: list[Cluster] = []
-        self._number: dict[Node, int] = {}
-        self._parent: list[int] = []
+        self._of: dict[Node, Cluster] = {}
+        self._all: dict[Cluster, None] = {}
 
     def add(self, cluster: Cluster, needs: Iterable[Node]) -> None:
         """Adds a group of one node that reads the results of `needs`."""
-        number = len(self._clusters)
-        cluster.bits = 1 << number
-        self._clusters.append(cluster)
-        self._parent.append(number)
-        self._number[cluster.nodes[0]] = number
-        cluster.needs = {self._find(self._number[n]) for n in needs}
+        cluster.bits = 1 << len(self._of)
+        self._of[cluster.nodes[0]] = cluster
+        self._all[cluster] = None
+        cluster.needs = {self._of[n] for n in needs}
         for other in cluster.needs:
-            above = self._clusters[other]
-            above.serves.add(number)
-            cluster.above |= above.bits | above.above
-
-    def _find(self, number: int) -> int:
-        while self._parent[number] != number:
-            self._parent[number] = self._parent[self._parent[number]]
-            number = self._parent[number]
-        return number
-
-    def number(self, node: Node) -> int:
-        """The number of the node's group."""
-        return self._find(self._number[node])
+            other.serves.add(cluster)
+            cluster.above |= other.bits | other.above
 
     def of(self, node: Node) -> Cluster:
         """The node's group."""
-        return self._clusters[self.number(node)]
+        return self._of[node]
 
     def between(self, producer: Node, consumer: Node) -> bool:
         """Whether merging the two groups would leave a third one between them: a cycle."""
-        p, c = self.number(producer), self.number(consumer)
-        return self._path(p, c) or self._path(c, p)
+        p, c = self._of[producer], self._of[consumer]
+        return _path(p, c) or _path(c, p)
 
     def apart(self, one: Cluster, other: Cluster) -> bool:
         """Whether neither of two groups needs the other."""
         return not (one.above & other.bits or other.above & one.bits)
 
-    def _path(self, source: int, target: int) -> bool:
-        """Whether `target` needs `source` by way of another group."""
-        bits = self._clusters[source].bits
-        if not self._clusters[source].serves:
-            return False
-        needed = {self._find(n) for n in self._clusters[target].needs} - {source, target}
-        return any(self._clusters[n].above & bits for n in needed)
-
     def merge(self, kept: Cluster, gone: Cluster) -> None:
         """Makes one group of two; what it iterates over is the caller's to settle."""
-        k, g = self.number(kept.nodes[0]), self.number(gone.nodes[0])
-        self._parent[g] = k
         above = (kept.above | gone.above) & ~(kept.bits | gone.bits)
-        told = set[int]()
         for half in (kept, gone):
-            if half.serves and above | half.above != half.above:
-                told |= half.serves
+            if half.serves and half.above | above != half.above:
+                _tell(above, half.serves - {kept, gone})
+        kept.bits |= gone.bits
+        kept.above = above
+        self._move_nodes(kept, gone)
+        _move_neighbours(kept, gone)
+        del self._all[gone]
+
+    def _move_nodes(self, kept: Cluster, gone: Cluster) -> None:
+        self._of.update(dict.fromkeys(gone.nodes, kept))
         kept.nodes += gone.nodes
-        reads = (*kept.reads, *gone.reads)
-        kept.reads = [e for e in reads if self.number(e.access.source.node) != k]
         kept.rows |= gone.rows
         kept.moved |= gone.moved
         kept.columns |= gone.columns
-        kept.bits |= gone.bits
-        kept.needs |= gone.needs
-        kept.serves |= gone.serves
-        kept.above = above
-        self._tell(k, told)
-
-    def _tell(self, number: int, told: set[int]) -> None:
-        """Adds what a group needs to what the groups below it need."""
-        stack = [(number, told)]
-        while stack:
-            source, below = stack.pop()
-            above = self._clusters[source].above
-            for served in {self._find(n) for n in below} - {self._find(source)}:
-                cluster = self._clusters[served]
-                all_above = cluster.above | above
-                if all_above != cluster.above:
-                    cluster.above = all_above
-                    stack.append((served, cluster.serves))
+        reads = (*kept.reads, *gone.reads)
+        kept.reads = [e for e in reads if self._of[e.access.source.node] is not kept]
 
     def all(self) -> list[Cluster]:
         """The groups, in the order of their first members."""
-        return [self._clusters[i] for i in range(len(self._clusters)) if self._parent[i] == i]
+        return list(self._all)
+
+
+def _path(source: Cluster, target: Cluster) -> bool:
+    """Whether `target` needs `source` by way of another group."""
+    others = target.needs if source.serves else ()
+    return any(c.above & source.bits for c in others if c is not source)
+
+
+def _move_neighbours(kept: Cluster, gone: Cluster) -> None:
+    """Lets those above and below `gone` know `kept` in its place."""
+    for above in gone.needs:
+        above.serves.remove(gone)
+        above.serves.add(kept)
+    for below in gone.serves:
+        below.needs.remove(gone)
+        below.needs.add(kept)
+    kept.needs = (kept.needs | gone.needs) - {kept, gone}
+    kept.serves = (kept.serves | gone.serves) - {kept, gone}
+
+
+def _tell(above: int, below: Iterable[Cluster]) -> None:
+    """Adds to what groups need, and all groups below them."""
+    stack = [*below]
+    while stack:
+        cluster = stack.pop()
+        known = cluster.above
+        cluster.above = known | above
+        if cluster.above != known:
+            stack += cluster.serves

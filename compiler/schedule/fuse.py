@@ -312,9 +312,10 @@ class _Fuser:
             return
         if read & ({*columns.nodes} - {*end}):
             return
-        columns.nodes = [n for n in columns.nodes if n not in end]
         columns.rows -= {*end}
         verdict.apply(self.clusters)
+        joined = self.clusters.of(rows.nodes[0])
+        joined.nodes = [n for n in joined.nodes if n not in end]
         if end:
             aval = end[0].results[0].aval
             yield Cluster(end, 0, aval.shape, aval.size, check=columns.check)
