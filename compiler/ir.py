@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from weakref import WeakValueDictionary
 
 from .aval import Aval, Dim, SymDim, dim_symbols, evaluate_dim
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from .primitive import Primitive
 
 Params = Mapping[str, Any]
+Signature: TypeAlias = "tuple[Primitive, tuple[tuple[str, object], ...]]"
 
 
 class Value:
-    """One result of a node.  Compared by identity, which interning makes structural equality."""
+    """One result of a node.  Compared by identity, which interning makes structural equality.
 
-    __slots__ = ("__weakref__", "aval", "index", "node")
+    `is_input`: whether it is an input of a graph rather than computed.
+    """
+
+    __slots__ = ("__weakref__", "aval", "index", "is_input", "node")
 
     def __init__(self, node: Node, index: int, aval: Aval) -> None:
         self.node, self.index, self.aval = node, index, aval
-
-    @property
-    def is_input(self) -> bool:
-        """Whether it is an input of a graph rather than computed."""
-        return self.node.prim.name == "input"
+        self.is_input = node.prim.name == "input"
 
     def __repr__(self) -> str:
         suffix = f"#{self.index}" if len(self.node.results) > 1 else ""
@@ -42,14 +42,22 @@ class Value:
 
 
 class Node:
-    """A primitive applied to operands.  Make one with `make_node`, which interns it."""
+    """A primitive applied to operands.  Make one with `make_node`, which interns it.
 
-    __slots__ = ("__weakref__", "operands", "params", "prim", "results")
+    `signature` is what it does, whatever its operands: equal for equal primitives and parameters.
+    """
+
+    __slots__ = ("__weakref__", "operands", "params", "prim", "results", "signature")
 
     def __init__(
-        self, prim: Primitive, operands: tuple[Value, ...], params: Params, avals: Sequence[Aval]
+        self,
+        signature: Signature,
+        operands: tuple[Value, ...],
+        params: Params,
+        avals: Sequence[Aval],
     ) -> None:
-        self.prim, self.operands, self.params = prim, operands, params
+        self.signature, self.prim = signature, signature[0]
+        self.operands, self.params = operands, params
         self.results = tuple(Value(self, i, aval) for i, aval in enumerate(avals))
 
     def __repr__(self) -> str:
@@ -78,11 +86,20 @@ def make_node(prim: Primitive, operands: tuple[Value, ...], params: dict[str, An
         IRError: the type rule rejects the operands.
     """
     items = sorted(params.items())
-    key = (prim, operands, tuple((k, _param_key(v)) for k, v in items))
+    return _node((prim, tuple([(k, _param_key(v)) for k, v in items])), operands, dict(items))
+
+
+def apply_again(node: Node, operands: tuple[Value, ...]) -> Node:
+    """The one node that does to `operands` what `node` does to its own."""
+    return _node(node.signature, operands, node.params)
+
+
+def _node(signature: Signature, operands: tuple[Value, ...], params: Params) -> Node:
+    key = signature, operands
     node = _interned.get(key)
     if node is None:
-        avals = prim.infer(tuple(o.aval for o in operands), params)
-        node = _interned.setdefault(key, Node(prim, operands, dict(items), avals))
+        avals = signature[0].infer(tuple([o.aval for o in operands]), params)
+        node = _interned.setdefault(key, Node(signature, operands, params, avals))
     return node
 
 

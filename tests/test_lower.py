@@ -20,6 +20,7 @@ from taut.compiler.primitive import get
 from taut.compiler.primitives.create import graph_input
 from taut.compiler.schedule import print_kernels, schedule
 from taut.compiler.schedule.access import is_over_lanes, runs_of
+from taut.compiler.schedule.fuse import fuse
 from taut.compiler.schedule.indexing import (
     Expr,
     Quotient,
@@ -33,8 +34,16 @@ from taut.compiler.schedule.indexing import (
     unflatten,
 )
 from taut.compiler.schedule.interpret import interpret
+from taut.compiler.schedule.lower import lower
 from taut.compiler.schedule.nest import Nest
-from taut.compiler.schedule.program import Program, RunCopy, RunKernel, RunMatmul, RunSweep
+from taut.compiler.schedule.program import (
+    Program,
+    RunCopy,
+    RunKernel,
+    RunMatmul,
+    RunSweep,
+    kernel_runs,
+)
 from taut.compiler.target import Target
 from taut.compiler.text import parse_graph
 from taut.frontend.testing import assert_same_bits
@@ -369,6 +378,33 @@ def test_kernels_carry_lines_and_costs() -> None:
     assert kernel.symbols == ("B",)
     assert kernel.bytes_moved == B * 8 * 4 + 8 * 4 + B * 4
     assert kernel.flops == B * 8 * 2
+
+
+def layers(count: int) -> str:
+    """`tanh(x @ w) * x` again and again, with a sum over rows of each layer's result."""
+    lines, last = [], "x"
+    for i in range(count):
+        lines += [
+            f"%p{i}: f32[8,8] = matmul %{last}, %w",
+            f"%t{i}: f32[8,8] = tanh %p{i}",
+            f"%h{i}: f32[8,8] = mul %t{i}, %{last}",
+            f"%s{i}: f32[8] = reduce_sum %h{i} {{dims = [1]}}",
+        ]
+        last = f"h{i}"
+    results = ["f32[8,8]", *["f32[8]"] * count]
+    values = ", ".join([f"%{last}", *(f"%s{i}" for i in range(count))])
+    body = "\n".join([*lines, f"return {values}"])
+    head = f"func @f(%x: f32[8,8], %w: f32[8,8]) -> ({', '.join(results)})"
+    return f"taut-ir 1\n{head} {{\n{body}\n}}"
+
+
+def test_equal_layers_are_lowered_once() -> None:
+    few, many = (lower(fuse(parse_graph(layers(count)))) for count in (3, 9))
+    assert len(few.forms) == len(many.forms)
+    runs = [run for step in many.steps for run in kernel_runs(step)]
+    assert len(runs) == 9
+    assert len({id(run.kernel) for run in runs}) == len(many.forms)
+    assert len({run.buffers for run in runs}) == 9
 
 
 # ---------------------------------------------------------------- matrix products

@@ -282,6 +282,6 @@ def test_text_of_every_stage_reads_back(seed: int) -> None:
 def test_verify_notices_a_wrong_type() -> None:
     x = graph_input(0, Aval(dtypes.f32, (3,)))
     for wrong in (Aval(dtypes.f64, (3,)), Aval(dtypes.f32, (4,))):
-        node = Node(get("exp"), (x,), {}, (wrong,))
+        node = Node((get("exp"), ()), (x,), {}, (wrong,))
         with pytest.raises(IRError, match=r"should have type f32\[3\]"):
             verify(Graph("f", (x,), node.results))

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import IRError
 from ..evaluate import interpret
-from ..ir import Graph, Loc, Node, Value, make_node
+from ..ir import Graph, Loc, Node, Value, apply_again, make_node
 from ..primitive import Primitive
 
 Replace: TypeAlias = "Callable[[Node, tuple[Value, ...]], Sequence[Value] | None]"
@@ -48,16 +48,23 @@ def rebuild(graph: Graph, replace: Replace) -> Graph:
 
 def renew(node: Node, operands: tuple[Value, ...], replace: Replace) -> Node:
     """`node` on other operands, the graphs among its parameters rebuilt."""
-    params = {key: _renew_regions(value, replace) for key, value in node.params.items()}
-    if operands == node.operands and all(params[k] is node.params[k] for k in params):
-        return node
-    return make_node(node.prim, operands, params)
+    if any(map(_has_region, node.params.values())):
+        params = {key: _renew_regions(value, replace) for key, value in node.params.items()}
+        if any(params[key] is not value for key, value in node.params.items()):
+            return make_node(node.prim, operands, params)
+    return node if operands == node.operands else apply_again(node, operands)
+
+
+def _has_region(param: Any) -> bool:
+    return isinstance(param, Graph) or (
+        type(param) is tuple and any(isinstance(p, Graph) for p in param)
+    )
 
 
 def _renew_regions(param: Any, replace: Replace) -> Any:
     if isinstance(param, Graph):
         return rebuild(param, replace)
-    if isinstance(param, tuple) and any(isinstance(p, Graph) for p in param):
+    if _has_region(param):
         return tuple(_renew_regions(p, replace) for p in param)
     return param
 

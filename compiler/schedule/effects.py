@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from .cost import kernel_bytes
 from .loops import Instruction, Kernel, KernelBuffer, Load, Stage, Store
@@ -28,7 +29,7 @@ def reads(step: Step) -> set[int]:
     """The buffers whose contents a step uses."""
     match step:
         case RunKernel():
-            return {step.buffers[i] for i in loaded(step.kernel)}
+            return {step.buffers[i] for i in step.kernel.loaded}
         case RunMatmul():
             return {step.x.buffer, step.y.buffer}
         case RunSweep() | RunBlocks():
@@ -59,28 +60,49 @@ def writes(step: Step) -> set[int]:
             return set()
 
 
-def loaded(kernel: Kernel) -> frozenset[int]:
-    """The parameters of a kernel that it reads."""
-    return frozenset(
-        it.buffer
-        for stage in kernel.stages
-        for it in stage.body
-        if isinstance(it, Load) or (isinstance(it, Store) and it.combine == "add")
+class Renaming:
+    """Steps with buffer `to[b]` in place of `b`; parameters that become one are joined."""
+
+    def __init__(self, to: Sequence[int], labels: Sequence[str]) -> None:
+        self._to, self._labels = to, labels
+        self._kernels: dict[tuple[Kernel, tuple[int, ...]], Kernel] = {}
+
+    def __call__(self, step: Step) -> Step:
+        """The step with its buffers renamed."""
+        match step:
+            case RunSweep():
+                return RunSweep(tuple(map(self._run, step.runs)))
+            case RunBlocks():
+                return RunBlocks(_product(step.product, self._to), self._run(step.kernel))
+            case RunKernel():
+                return self._run(step)
+            case RunMatmul():
+                return _product(step, self._to)
+        return _renamed(step, self._to)
+
+    def _run(self, run: RunKernel) -> RunKernel:
+        buffers = [self._to[b] for b in run.buffers]
+        kept = list(dict.fromkeys(buffers))
+        key = run.kernel, tuple(map(kept.index, buffers))
+        if key not in self._kernels:
+            self._kernels[key] = _joined(*key, [self._labels[b] for b in kept])
+        return RunKernel(self._kernels[key], tuple(kept), run.sizes, run.locs)
+
+
+def _joined(kernel: Kernel, places: Sequence[int], labels: Sequence[str]) -> Kernel:
+    """The kernel with its parameters at other places, where several may become one."""
+    written = {place for place, b in zip(places, kernel.buffers, strict=True) if b.written}
+    parameters = tuple(
+        KernelBuffer(label, kernel.buffers[places.index(i)].dtype, i in written)
+        for i, label in enumerate(labels)
     )
-
-
-def renamed(step: Step, to: Sequence[int], labels: Sequence[str]) -> Step:
-    """The step with buffer `to[b]` in place of `b`; parameters that become one are joined."""
-    match step:
-        case RunSweep():
-            return RunSweep(tuple(_kernel(run, to, labels) for run in step.runs))
-        case RunBlocks():
-            return RunBlocks(_product(step.product, to), _kernel(step.kernel, to, labels))
-        case RunKernel():
-            return _kernel(step, to, labels)
-        case RunMatmul():
-            return _product(step, to)
-    return _renamed(step, to)
+    if len(labels) == len(places):
+        return replace(kernel, buffers=parameters)
+    stages = tuple(
+        Stage(s.extents, tuple(_moved(it, places) for it in s.body)) for s in kernel.stages
+    )
+    moved = kernel_bytes(kernel.extents, stages)
+    return replace(kernel, buffers=parameters, stages=stages, bytes_moved=moved)
 
 
 def _renamed(step: RunCall | RunCopy | RunCheck, to: Sequence[int]) -> Step:
@@ -114,29 +136,11 @@ def may_overwrite(step: Step, source: int, target: int) -> bool:
     return isinstance(step, RunCopy)
 
 
-def _kernel(step: RunKernel, to: Sequence[int], labels: Sequence[str]) -> RunKernel:
-    buffers = [to[b] for b in step.buffers]
-    kept = list(dict.fromkeys(buffers))
-    places = [kept.index(b) for b in buffers]
-    old = step.kernel.buffers
-    written = {buffer for buffer, b in zip(buffers, old, strict=True) if b.written}
-    parameters = tuple(
-        KernelBuffer(labels[b], old[buffers.index(b)].dtype, b in written) for b in kept
-    )
-    if len(kept) == len(buffers):
-        return RunKernel(replace(step.kernel, buffers=parameters), tuple(buffers))
-    stages = tuple(
-        Stage(s.extents, tuple(_moved(it, places) for it in s.body)) for s in step.kernel.stages
-    )
-    moved = kernel_bytes(step.kernel.extents, stages)
-    kernel = replace(step.kernel, buffers=parameters, stages=stages, bytes_moved=moved)
-    return RunKernel(kernel, tuple(kept))
-
-
 def _moved(it: Instruction, places: Sequence[int]) -> Instruction:
     return replace(it, buffer=places[it.buffer]) if isinstance(it, Load | Store) else it
 
 
+@lru_cache(maxsize=1024)
 def same_place(kernel: Kernel, source: int, target: int) -> bool:
     """Whether a kernel may write parameter `target` over `source`.
 

@@ -155,7 +155,7 @@ class Kernel:
         stages: run in order at each outer point.
         lanes: which loop is spread over vector lanes (see the module).
         symbols: named sizes that extents and indices mention: further parameters.
-        locs: the user's lines that it came from.
+        locs: the user's lines that its first run came from.
         bytes_moved: bytes read and written, each buffer counted once.
         flops: floating operations, each Compute and Reduce counted once an element.
     """
@@ -172,6 +172,16 @@ class Kernel:
 
     def __hash__(self) -> int:
         return self._hash
+
+    @cached_property
+    def loaded(self) -> frozenset[int]:
+        """The parameters that it reads."""
+        return frozenset(
+            it.buffer
+            for stage in self.stages
+            for it in stage.body
+            if isinstance(it, Load) or (isinstance(it, Store) and it.combine == "add")
+        )
 
     @cached_property
     def _hash(self) -> int:

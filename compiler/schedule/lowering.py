@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ..aval import Dim, Shape, dim_symbols
@@ -27,6 +27,8 @@ class Lowered:
         names: a readable name for each value of the graph.
         steps: in an order in which they can run, the checks last.
         group: for each step of a group the group's number.
+        forms: the kernel of each form that has been written, and the numbers in the form of the
+            values that it takes.
     """
 
     plan: FusionPlan
@@ -34,6 +36,7 @@ class Lowered:
     values: list[Value] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     group: list[int] = field(default_factory=list)
+    forms: dict[object, tuple[Kernel, tuple[int, ...]]] = field(default_factory=dict)
     _numbers: dict[Value, int] = field(default_factory=dict)
 
     def number(self, value: Value) -> int:
@@ -47,7 +50,21 @@ class Lowered:
     def run(
         self, group: Group, nest: Nest, write: Callable[[Builder], None], lanes: Lanes | None = None
     ) -> None:
-        """Adds the kernel that `write` writes, its loops cut where index maps ask for it."""
+        """Adds the kernel that `write` writes."""
+        self.add(group, *self.kernel(group, nest, write, lanes))
+
+    def add(self, group: Group, kernel: Kernel, parameters: Iterable[Value]) -> None:
+        """Adds a run of a kernel on the memory of some values, for a group."""
+        buffers = tuple(map(self.number, parameters))
+        self.steps.append(RunKernel(kernel, buffers, locs=self._locs(group.nodes)))
+
+    def kernel(
+        self, group: Group, nest: Nest, write: Callable[[Builder], None], lanes: Lanes | None = None
+    ) -> tuple[Kernel, tuple[Value, ...]]:
+        """The kernel that `write` writes, its loops cut where index maps ask for it.
+
+        With it come the values that it takes.
+        """
         while True:
             builder = Builder(nest, group.members, self.plan.stored)
             write(builder)
@@ -56,8 +73,7 @@ class Lowered:
                 break
             nest = finer
         kernel = self._finished(group, builder, lanes or _lanes(nest))
-        buffers = tuple(self.number(v) for v in builder.parameters)
-        self.steps.append(RunKernel(kernel, buffers))
+        return kernel, tuple(builder.parameters)
 
     def _finished(self, group: Group, builder: Builder, lanes: Lanes) -> Kernel:
         extents, stages = builder.nest.extents[: builder.nest.outer], builder.stages()
@@ -68,9 +84,8 @@ class Lowered:
             stages,
             lanes,
             _symbols(extents, stages),
-            self._locs(group.nodes),
-            kernel_bytes(extents, stages),
-            kernel_flops(extents, stages),
+            bytes_moved=kernel_bytes(extents, stages),
+            flops=kernel_flops(extents, stages),
         )
 
     def _locs(self, nodes: Sequence[Node]) -> tuple[Loc, ...]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from ..aval import Aval
 from .access import plain_root
 from .arena import Life, assign_slots
-from .effects import may_overwrite, reads, renamed, writes
+from .effects import Renaming, may_overwrite, reads, writes
 from .loops import Kernel
 from .lowering import Lowered
 from .order import order
@@ -223,7 +223,7 @@ def _program(lowered: Lowered, homes: _Homes, steps: list[Step]) -> Program:
 
     to = [buffer(c) if c in homes.spans or c in homes.fixed else 0 for c in range(len(cells.avals))]
     labels = [b.name for b in buffers]
-    final = [renamed(step, to, labels) for step in steps]
+    final = list(map(Renaming(to, labels), steps))
     final = [s for s in final if not (isinstance(s, RunCopy) and s.source == s.target)]
     return Program(
         graph.name,
@@ -262,15 +262,16 @@ def _with_runs(steps: list[Step], runs: list[RunKernel]) -> list[Step]:
 
 
 def _named(steps: list[Step]) -> list[Step]:
-    """Kernel names that are unique; equal kernels have one name, and each keeps its own lines."""
-    names: dict[Kernel, str] = {}
+    """Equal kernels made one, with a name that is unique and the lines of its first run."""
+    named: dict[Kernel, Kernel] = {}
     taken: dict[str, int] = {}
     runs: list[RunKernel] = []
     for run in (run for step in steps for run in kernel_runs(step)):
-        name = names.get(run.kernel)
-        if name is None:
+        kernel = named.get(run.kernel)
+        if kernel is None:
             stem = run.kernel.name
             taken[stem] = count = taken.get(stem, 0) + 1
-            name = names[run.kernel] = stem if count == 1 else f"{stem}_{count}"
-        runs.append(replace(run, kernel=replace(run.kernel, name=name)))
+            name = stem if count == 1 else f"{stem}_{count}"
+            kernel = named[run.kernel] = replace(run.kernel, name=name, locs=run.locs)
+        runs.append(replace(run, kernel=kernel))
     return _with_runs(steps, runs)

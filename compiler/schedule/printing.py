@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..aval import Dim, SymDim, size_of
 from ..ir import Node, Value
-from .effects import loaded
 from .loops import Compute, Const, Index, Instruction, Kernel, Load, Position, Reduce, Store
 from .names import kernel_name, value_names
 from .plan import FusionPlan, Group
@@ -137,7 +136,7 @@ def _run_text(run: RunKernel, name: Callable[[int], str]) -> str:
     kernel = run.kernel
     pairs = list(zip(run.buffers, kernel.buffers, strict=True))
     out = ", ".join(name(b) for b, parameter in pairs if parameter.written)
-    read = loaded(kernel)
+    read = kernel.loaded
     into = ", ".join(name(b) for i, (b, _) in enumerate(pairs) if i in read)
     named = zip(kernel.symbols, run.sizes, strict=False)
     sizes = ", ".join(f"{symbol} = {size}" for symbol, size in named if str(size) != symbol)
@@ -164,7 +163,7 @@ def print_kernel(kernel: Kernel) -> str:
 
 
 def _kernel_lines(kernel: Kernel) -> Iterator[str]:
-    read = loaded(kernel)
+    read = kernel.loaded
     ways = (
         f"{b.name}: {b.dtype.name} {_way(b.written, i in read)}"
         for i, b in enumerate(kernel.buffers)

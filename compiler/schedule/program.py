@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from ..aval import Aval, Dim, substitute_dim, symbol
 from ..dtypes import DType
+from ..ir import Loc
 from .loops import Kernel
 
 
@@ -49,12 +50,14 @@ class MatrixView:
 class RunKernel:
     """Runs a kernel on buffers (indices into `Program.buffers`), one for each of its parameters.
 
-    `sizes` are what the kernel's symbols stand for, if they are not the program's own.
+    `sizes` are what the kernel's symbols stand for, if they are not the program's own; `locs` are
+    the user's lines that this run came from.
     """
 
     kernel: Kernel
     buffers: tuple[int, ...]
     sizes: tuple[Dim, ...] = ()
+    locs: tuple[Loc, ...] = field(default=(), compare=False)
 
     @property
     def arguments(self) -> tuple[Dim, ...]:

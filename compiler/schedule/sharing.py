@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TypeAlias
 
 from ..aval import Dim, dim_symbols, symbol
@@ -43,6 +44,7 @@ def share(runs: Sequence[RunKernel]) -> list[RunKernel]:
     return shared
 
 
+@lru_cache(maxsize=1024)
 def skeleton(kernel: Kernel) -> Key:
     """What two kernels must have in common to become one."""
     buffers = tuple((b.dtype, b.written) for b in kernel.buffers)
@@ -109,9 +111,10 @@ def _shared(runs: list[RunKernel]) -> list[RunKernel]:
     kernel = replace(kernel, symbols=(*own, *names))
     return [
         RunKernel(
-            replace(kernel, locs=run.kernel.locs),  # each run has lines of its own
+            kernel,
             run.buffers,
             (*map(symbol, own), *(slot[i] for slot in differing)),
+            run.locs,
         )
         for i, run in enumerate(runs)
     ]

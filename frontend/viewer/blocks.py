@@ -20,7 +20,7 @@ from ...compiler.ir import Graph, Loc, Node, Value
 from ...compiler.schedule import schedule_stages
 from ...compiler.schedule.loops import Kernel
 from ...compiler.schedule.names import value_names
-from ...compiler.schedule.program import RunCheck
+from ...compiler.schedule.program import RunCheck, kernel_runs
 from ...compiler.text.difference import matched_nodes
 from ...runtime.host import host_target
 from ..report import Compilation, Report
@@ -131,7 +131,7 @@ class ProgramOrigins:
     def _of_step(self, step: Any) -> Operations:
         if isinstance(step, RunCheck):
             return self.of_node(self.graph.checks[step.number].condition.node)
-        kernels = {loc.line for kernel in parts(step, Kernel) for loc in kernel.locs}
+        kernels = {loc.line for run in kernel_runs(step) for loc in run.locs}
         return frozenset(kernels).union(*map(self.of_name, _names_in(step)))
 
     def llvm_lines(self, source: str) -> list[Operations]:
