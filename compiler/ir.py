@@ -58,7 +58,7 @@ class Node:
     ) -> None:
         self.signature, self.prim = signature, signature[0]
         self.operands, self.params = operands, params
-        self.results = tuple(Value(self, i, aval) for i, aval in enumerate(avals))
+        self.results = tuple([Value(self, i, aval) for i, aval in enumerate(avals)])
 
     def __repr__(self) -> str:
         return f"<node {self.prim.name} -> {', '.join(str(r.aval) for r in self.results)}>"
@@ -85,7 +85,7 @@ def make_node(prim: Primitive, operands: tuple[Value, ...], params: dict[str, An
     Raises:
         IRError: the type rule rejects the operands.
     """
-    items = sorted(params.items())
+    items = sorted(params.items()) if len(params) > 1 else params.items()
     return _node((prim, tuple([(k, _param_key(v)) for k, v in items])), operands, dict(items))
 
 
@@ -201,17 +201,18 @@ class Graph:
 def topological(roots: Iterable[Value]) -> Iterator[Node]:
     """The nodes that `roots` depend on, each after its operands, in a fixed order (depth first)."""
     done: set[Node] = set()
-    stack: list[tuple[Node, bool]] = [(root.node, False) for root in reversed(list(roots))]
+    stack = [root.node for root in reversed(list(roots))]
     while stack:
-        node, ready = stack.pop()
+        node = stack.pop()
         if node in done:
             continue
-        if ready:
+        above = [o.node for o in reversed(node.operands) if o.node not in done]
+        if above:
+            stack.append(node)
+            stack += above
+        else:
             done.add(node)
             yield node
-        else:
-            stack.append((node, True))
-            stack.extend((o.node, False) for o in reversed(node.operands) if o.node not in done)
 
 
 def bind_sizes(shape_or_param: Any, sizes: Mapping[str, int]) -> Any:

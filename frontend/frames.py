@@ -9,6 +9,7 @@ import warnings
 from functools import lru_cache
 from itertools import pairwise
 from types import CodeType, FrameType
+from typing import NamedTuple
 
 from ..compiler.ir import Loc
 
@@ -23,13 +24,18 @@ def _is_own(filename: str) -> bool:
     return os.path.abspath(filename).startswith(_OWN) or filename.startswith("<frozen")
 
 
+@lru_cache(maxsize=4096)
+def _is_inner(filename: str) -> bool:
+    return _is_own(filename) and not filename.startswith(_COMMANDS)
+
+
 def user_frame() -> FrameType | None:
     """The innermost frame that is not taut's own."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and _is_own(frame.f_code.co_filename):
-        if frame.f_code.co_filename.startswith(_COMMANDS):
-            return None  # the command line called: past it there is nobody's program
+    while frame is not None and _is_inner(frame.f_code.co_filename):
         frame = frame.f_back
+    if frame is None or frame.f_code.co_filename.startswith(_COMMANDS):
+        return None  # the command line called: past it there is nobody's program
     return frame
 
 
@@ -38,8 +44,7 @@ def user_loc(frame: FrameType | None = None) -> Loc | None:
     frame = frame or user_frame()
     if frame is None:
         return None
-    line, column = _positions(frame.f_code).get(frame.f_lasti, (frame.f_lineno, 1))
-    return Loc(os.path.basename(frame.f_code.co_filename), line, column)
+    return _call(frame.f_code, frame.f_lasti).loc
 
 
 def place() -> str:
@@ -78,6 +83,25 @@ def _stores(code: CodeType) -> dict[int, str]:
     }
 
 
-def assigned_name(frame: FrameType) -> str | None:
-    """The variable that the call now running in `frame` is to be assigned to, if it is plain."""
-    return _stores(frame.f_code).get(frame.f_lasti)
+class Call(NamedTuple):
+    """A place in a program where something is called.
+
+    Attributes:
+        loc: where it is.
+        name: the variable that the result is to be assigned to, if it is plain.
+    """
+
+    loc: Loc
+    name: str | None
+
+
+def running_call(frame: FrameType) -> Call:
+    """The call now running in `frame`."""
+    return _call(frame.f_code, frame.f_lasti)
+
+
+@lru_cache(maxsize=4096)
+def _call(code: CodeType, offset: int) -> Call:
+    line, column = _positions(code).get(offset, (code.co_firstlineno, 1))
+    loc = Loc(os.path.basename(code.co_filename), line, column)
+    return Call(loc, _stores(code).get(offset))

@@ -141,7 +141,8 @@ def apply_all(
         output = quiet.run(primitive.reference, *inputs, **params)
         outputs = output if type(output) is tuple else (output,)
         return _results(primitive, operands, params, inputs, outputs)
-    params = {name: plain(param) for name, param in params.items()}
+    if params:
+        params = {name: plain(param) for name, param in params.items()}
     recorded, values = mode.trace.record(primitive, operands, params)
     results = tuple([mode.trace.wrap(value) for value in values])
     if mode.grad and _any_requires_grad(operands):

@@ -18,7 +18,7 @@ from ..compiler.ir import Check, Graph, Loc, Node, Value
 from ..compiler.primitive import Primitive
 from ..compiler.primitives.create import constant, graph_input
 from .core import Storage, TensorBase, make_tensor
-from .frames import assigned_name, user_frame, user_loc
+from .frames import running_call, user_frame, user_loc
 from .outside import Outside
 from .size_guards import Sizes
 from .writes import write_through
@@ -255,10 +255,10 @@ class Trace:
         frame = user_frame()
         if frame is None:
             return
-        self._add_locs(outputs[0].node, [user_loc(frame)])
-        name = assigned_name(frame)
-        if name and not outputs[0].is_input:
-            self._name_result(outputs[0], name, (id(frame), frame.f_lasti))
+        call = running_call(frame)
+        self._add_locs(outputs[0].node, (call.loc,))
+        if call.name and not outputs[0].is_input:
+            self._name_result(outputs[0], call.name, (id(frame), frame.f_lasti))
 
     def _name_result(self, value: Value, name: str, call: tuple[int, int]) -> None:
         """Names a value after the variable of the running call, whose last value has the name."""
@@ -289,9 +289,12 @@ class Trace:
             elif storage in known:
                 self.names[value] = self._unique(known[storage])
 
-    def _add_locs(self, node: Node, locs: Sequence[Loc | None]) -> None:
-        known = self.locs.setdefault(node, [])
-        known.extend(loc for loc in locs if loc is not None and loc not in known)
+    def _add_locs(self, node: Node, locs: Sequence[Loc]) -> None:
+        known = self.locs.get(node)
+        if known is None:
+            self.locs[node] = list(dict.fromkeys(locs))
+        else:
+            known += [loc for loc in dict.fromkeys(locs) if loc not in known]
 
     def _unique(self, name: str) -> str:
         """A name that no value has: `name`, or `name` with the first number that is free."""
@@ -351,6 +354,8 @@ def with_constants(
 
     Of `select`, the first value past its condition.
     """
+    if all([isinstance(o, Value) for o in operands]):  # noqa: C419  # a list, as in `make_node`
+        return tuple(operands)
     first = 1 if primitive.name == "select" else 0
     typed = [o for o in operands[first:] if isinstance(o, Value)]
     return tuple([o if isinstance(o, Value) else constant(o, typed[0].aval) for o in operands])

@@ -7,7 +7,7 @@ applies a table of rules until none fits any more: a rule sees one node whose op
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -84,20 +84,18 @@ class _Carried:
             name = self.old.names.get(before)
             if name is not None and not after.is_input:
                 self.names.setdefault(after, name)
-        heirs = {*self._new(results), *(r.node for r in results)}
-        locs = dict.fromkeys(self.old.locs.get(node, ()))
-        for heir in heirs if locs else ():
-            self.locs.setdefault(heir, {}).update(locs)
+        locs = self.old.locs.get(node, ())
+        for heir in self._heirs(results):
+            self.locs.setdefault(heir, {}).update(dict.fromkeys(locs))
 
-    def _new(self, results: Iterable[Value]) -> Iterator[Node]:
-        """The nodes behind `results` that have not been met before."""
-        stack = [r.node for r in results]
-        while stack:
-            node = stack.pop()
+    def _heirs(self, results: Iterable[Value]) -> list[Node]:
+        """The nodes of `results`, and those behind them that have not been met before."""
+        heirs = list(dict.fromkeys([r.node for r in results]))
+        for node in heirs:  # which grows
             if node not in self.known:
                 self.known.add(node)
-                yield node
-                stack += [operand.node for operand in node.operands]
+                heirs += [o.node for o in node.operands if o.node not in self.known]
+        return heirs
 
     def onto(self, graph: Graph) -> Graph:
         """`graph` with the names and locations of what it reaches."""

@@ -10,7 +10,7 @@ import numpy as np
 from ...compiler import dtypes
 from ...compiler.aval import SymDim
 from ...compiler.primitive import Primitive
-from ..core import TensorBase
+from ..core import TensorBase, shape_of
 from ..defaults import default_float
 from ..tape import Operand, apply
 from .promotion import converted, together
@@ -81,6 +81,14 @@ def is_number_beside(x: Any, y: Any) -> bool:
     return x.array is not None and x.array.dtype.kind == "f"
 
 
+def same_types(x: Any, y: Any) -> bool:
+    """Whether two operands are tensors of one dtype and shape: nothing to bring together."""
+    if not (isinstance(x, TensorBase) and isinstance(y, TensorBase)):
+        return False
+    weak = (x.traced_aval and x.traced_aval.weak) or (y.traced_aval and y.traced_aval.weak)
+    return x.dtype is y.dtype and shape_of(x) == shape_of(y) and not weak
+
+
 def binary(primitive: Primitive, name: str) -> BinaryFunction:
     """The function of two operands that a primitive becomes by promotion and broadcasting."""
 
@@ -89,6 +97,8 @@ def binary(primitive: Primitive, name: str) -> BinaryFunction:
             return apply(primitive, input, other)
         if is_number_beside(input, other):
             return apply(primitive, input, float(other))
+        if same_types(input, other):
+            return apply(primitive, input, other)
         return apply(primitive, *together(*operands(name, input, other)))
 
     return described(function, name, f"{primitive.doc}, elementwise with broadcasting.")  # type: ignore[no-any-return]  # the function itself
