@@ -14,6 +14,7 @@ from ..compiler.dtypes import i16 as int16
 from ..compiler.dtypes import i32 as int32
 from ..compiler.dtypes import i64 as int64
 from ..compiler.dtypes import u8 as uint8
+from .checkpoint import checkpoint
 from .compile import compile
 from .core import Size
 from .create import (
@@ -36,7 +37,9 @@ from .create import (
 from .defaults import default_float as get_default_dtype
 from .defaults import set_default_dtype
 from .device import Device as device  # noqa: N813  # as above
-from .func.reverse import grad
+from .func.forward import hessian, jvp
+from .func.reverse import grad, value_and_grad, vjp
+from .func.reverse import jacrev as jacobian
 from .func.vmap import vmap
 from .functions import public
 from .functions.operands import require_tensor
@@ -72,6 +75,7 @@ __all__ = [
     "arange",
     "as_tensor",
     "bool",
+    "checkpoint",
     "compile",
     "device",
     "double",
@@ -92,6 +96,7 @@ __all__ = [
     "get_rng_state",
     "grad",
     "half",
+    "hessian",
     "inference_mode",
     "initial_seed",
     "int",
@@ -101,6 +106,8 @@ __all__ = [
     "int64",
     "is_grad_enabled",
     "is_tensor",
+    "jacobian",
+    "jvp",
     "linspace",
     "long",
     "manual_seed",
@@ -116,6 +123,8 @@ __all__ = [
     "short",
     "tensor",
     "uint8",
+    "value_and_grad",
+    "vjp",
     "vmap",
     "zeros",
     "zeros_like",

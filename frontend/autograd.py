@@ -14,6 +14,7 @@ from ..compiler.aval import Dim, size_of
 from ..compiler.quiet import quiet
 from .context import current
 from .core import TensorBase, from_array, shape_of
+from .errors import history_outside
 from .grad_mode import grad_mode
 from .plans import pull_back
 
@@ -53,7 +54,14 @@ def backward(
     keep = create_graph if retain_graph is None else retain_graph
     found = pull_back(heads, seeds, wanted, create_graph=create_graph, retain_graph=keep)
     for leaf, grad in found.items():
+        if trace is not None:
+            _require_leaf(leaf)
         accumulate(leaf, grad, create_graph)
+
+
+def _require_leaf(tensor: Tensor) -> None:
+    if tensor.entry is not None and tensor.entry.level is None:
+        raise history_outside()
 
 
 def _listed(tensors: Any) -> list[Any]:

@@ -2,36 +2,44 @@
 
 Its program becomes one primitive on the tape; that primitive's VJP rule is a second program,
 derived while the function was traced.  What the second reads of the first, the first returns beside
-its results; `compiler/autodiff/partition.py` chooses it.
+its results; `compiler/autodiff/partition.py` chooses it.  Derivatives of the second program are
+derived from the tape when they are asked for, and compiled: those of every order are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import cache, cached_property
+from typing import Any, TypeAlias
 
-from ..compiler.autodiff import backward_graph, batch
+from ..compiler.autodiff import batch
 from ..compiler.autodiff.partition import partition
+from ..compiler.autodiff.vjp import cotangents
 from ..compiler.aval import Aval, Dim
 from ..compiler.errors import CheckFailed
 from ..compiler.evaluate import interpret
-from ..compiler.ir import Graph, Node, Value, bind_sizes, solve_sizes
+from ..compiler.ir import Graph, Node, Value, bind_sizes, solve_sizes, topological
 from ..compiler.primitive import Cotangents, Primitive
-from ..compiler.primitives.batching import is_batched
-from ..compiler.primitives.create import full_like
+from ..compiler.primitives.batching import BatchRule, is_batched
+from ..compiler.primitives.create import full_like, graph_input
+from ..compiler.primitives.elementwise import add
 from ..runtime.compile import compile_graph
+from ..runtime.executable import Executable
 from ..runtime.options import Options
 from .core import CallCounter, TensorBase, from_array
 from .errors import check_error
 from .found_state import FoundState, Overlaps, found, seen, sizes_at, target_of
 from .functions.labels import named
 from .grad_mode import grad_mode
+from .history import expanded, inlined
 from .inplace import assign
 from .record import BackwardPart, Fresh, Recording
 from .specialisation import MISS
 from .tape import apply_all
 from .trace import Argument, GradOf, Hyperparameter
 from .tree import unflatten
+
+Rule: TypeAlias = "Callable[..., Cotangents]"
 
 
 class DifferentiableForward:
@@ -58,24 +66,60 @@ class DifferentiableForward:
     def _primitive(self, options: Options) -> Primitive:
         part = self.recording.backward
         assert part is not None
-        graph = self._forward
-        split = self._split
-        rule = _rule_of(split.backward) if part.exact else _refused(graph.name)
+        graph, split = self._forward, self._split
         executable = compile_graph(split.backward, options)
-        backward = _call_of(executable, split.backward, self, rule)
-        again = _rule_of(graph) if part.exact else _refused(graph.name)
+        programs = _Programs(self, options)
+        backward = programs.call(
+            split.backward, lambda: executable, self._again(programs), self._spread
+        )
 
         def vjp(ct: Any, out: Any, *operands: Value) -> Cotangents:
             cts, outs = (ct, out) if isinstance(ct, tuple) else ((ct,), (out,))
-            if any(c is not None for c in cts[self._results :]):  # of residuals: second order
-                return again(cts, outs, *operands)
-            known = dict(zip((*graph.inputs, *graph.outputs), (*operands, *outs), strict=True))
+            known = dict(zip(graph.inputs, operands, strict=False))
+            known |= zip(graph.outputs, outs, strict=True)
             seeds = [c if c is not None else full_like(outs[o], 0) for o, c in _at(cts, part)]
-            made = backward.bind(*[known[v] for v in split.residuals], *seeds)
+            made = backward.bind(*[known[v] for v in split.residuals], *seeds, *operands)
             grads = dict(zip(part.inputs, made, strict=True))
             return [grads.get(i) for i in range(len(operands))]
 
-        return _call_of(self.executable, graph, self, vjp)
+        def batched(size: Dim, node: Node, xs: Sequence[Value]) -> Sequence[Value]:
+            count = len(graph.inputs)
+            return _over_batch(graph, size, node.operands[:count], xs[:count])
+
+        return programs.call(graph, lambda: self.executable, vjp, batched)
+
+    def _again(self, programs: _Programs) -> Rule:
+        """The VJP rule of the backward program, whose operands end in the forward one's."""
+        part = self.recording.backward
+        assert part is not None
+        kept, cts = len(self._split.residuals), len(part.outputs)
+
+        @cache
+        def rule() -> Rule:
+            base = len(self._exact.inputs) - cts
+            seeds = range(base, base + cts)
+            return programs.rule(self._exact, (*part.inputs, *seeds), seeds)
+
+        def vjp(ct: Any, out: Any, *operands: Value) -> Cotangents:
+            seeds, inputs = operands[kept : kept + cts], operands[kept + cts :]
+            found = rule()(ct, out, *inputs, *seeds)
+            return [*[None] * kept, *found[len(inputs) :], *found[: len(inputs)]]
+
+        return vjp
+
+    @cached_property
+    def _exact(self) -> Graph:
+        """The backward graph as the tape has it: from the forward pass's operands, and seeds."""
+        part = self.recording.backward
+        assert part is not None
+        return _joint(part.history(), part.inputs)
+
+    def _spread(self, size: Dim, node: Node, operands: Sequence[Value]) -> Sequence[Value]:
+        """The batching rule of the backward program, whose results may be differentiated."""
+        kept, cts = len(self._split.residuals), len(self._split.backward.inputs)
+        ends = (*range(cts, len(operands)), *range(kept, cts))
+        before = [node.operands[i] for i in ends]
+        return _over_batch(self._exact, size, before, [operands[i] for i in ends])
 
     def is_current(self) -> bool:
         """Whether the state that the recording found is still there."""
@@ -96,6 +140,8 @@ class DifferentiableForward:
         self._overlaps.require_apart(leaves)
         operands = [self._operand(binding, leaves) for binding in self.recording.bindings]
         read = [self._taped(i, operand) for i, operand in enumerate(operands)]
+        assert self.recording.backward is not None
+        read += self.recording.backward.leaves
         outputs = apply_all(self._program, read, {})[: self._results]
         for number in set(range(len(outputs))) - self._differentiable:
             outputs[number].detach_()
@@ -163,53 +209,109 @@ def _at(cts: Sequence[Any], part: BackwardPart) -> list[tuple[int, Any]]:
     return [(number, cts[number]) for number in part.outputs]
 
 
-def _refused(name: str) -> Callable[..., Cotangents]:
-    """The rule of a program whose second derivatives its graph alone does not tell."""
-
-    def vjp(*_: Any) -> Cotangents:
-        raise RuntimeError(
-            f"{name} detaches a tensor or uses an autograd.Function, so that its second "
-            "derivatives cannot be taken outside of the compiled function; take them inside"
-        )
-
-    return vjp
-
-
 def _scalar(value: float) -> Any:
     import numpy as np
 
     return from_array(np.array(value, np.float64))
 
 
-def _call_of(executable: Any, graph: Graph, owner: Any, vjp: Any = None) -> Primitive:
-    """A program as a primitive of its own, known to nobody else."""
+class _Programs:
+    """Compiled programs as primitives of their own, known to nobody else."""
 
-    def types(*operands: Aval) -> tuple[Aval, ...]:
-        sizes = solve_sizes([v.aval for v in graph.inputs], [a.shape for a in operands])  # type: ignore[misc]  # numbers
-        shapes = [bind_sizes(o.aval.shape, sizes) for o in graph.outputs]
-        return tuple([Aval(o.aval.dtype, s) for o, s in zip(graph.outputs, shapes, strict=True)])
+    def __init__(self, owner: DifferentiableForward, options: Options) -> None:
+        self._owner, self._options = owner, options
 
-    def reference(*arrays: Any) -> Any:
-        owner.native_calls += 1
-        try:
-            outputs = executable(arrays)
-        except CheckFailed as failed:
-            raise check_error(str(failed)) from None
-        return tuple(outputs) if len(outputs) != 1 else outputs[0]
+    def of(self, graph: Graph, wanted: Sequence[int], linear: Sequence[int]) -> Primitive:
+        """A graph, compiled when it first runs; for the arguments see `rule`."""
+        plain = expanded(graph)
+        executable = cache(lambda: compile_graph(plain, self._options))
 
-    def batched(size: Dim, node: Node, operands: Sequence[Value]) -> Sequence[Value]:
-        pairs = zip(operands, node.operands, strict=True)
-        made, _ = batch(graph, size, [is_batched(new, old) for new, old in pairs])
-        return _inlined(made, operands, _sizes(graph, node.operands))
+        def batched(size: Dim, node: Node, operands: Sequence[Value]) -> Sequence[Value]:
+            return _over_batch(graph, size, node.operands, operands)
 
-    doc = "a compiled program"
-    return Primitive(graph.name, types, reference, vjp, None, doc, batch=batched)
+        return self.call(plain, executable, self.rule(graph, wanted, linear), batched)
+
+    def rule(self, graph: Graph, wanted: Sequence[int], linear: Sequence[int]) -> Rule:
+        """The VJP rule of a graph: programs again.
+
+        Args:
+            graph: what to differentiate.
+            wanted: positions of the inputs that may get cotangents.
+            linear: those of them in which the graph is linear, so that their cotangents do not
+                depend on them: forward mode, which transposes the rule, relies on this.
+        """
+        others = [i for i in wanted if i not in linear]
+        parts = [self._part(graph, others, wanted, ()), self._part(graph, linear, others, linear)]
+
+        def vjp(ct: Any, out: Any, *operands: Value) -> Cotangents:
+            cts, outs = (ct, out) if isinstance(ct, tuple) else ((ct,), (out,))
+            seeds = [full_like(o, 0) if c is None else c for c, o in zip(cts, outs, strict=True)]
+            found = parts[0](operands, seeds) | parts[1](operands, seeds)
+            return [found.get(i) for i in range(len(graph.inputs))]
+
+        return vjp
+
+    def _part(
+        self, graph: Graph, wanted: Sequence[int], varying: Sequence[int], linear: Sequence[int]
+    ) -> Callable[[Sequence[Value], Sequence[Value]], dict[int, Value]]:
+        """Gives cotangents of some inputs, by a program that takes no `linear` ones."""
+
+        @cache
+        def program() -> tuple[list[int], Primitive]:
+            joint, present = _without(_joint(graph, wanted), linear)
+            seeds = [i for i, old in enumerate(present) if old >= len(graph.inputs)]
+            again = [i for i, old in enumerate(present) if old in varying]
+            return present, self.of(joint, (*again, *seeds), seeds)
+
+        def cotangents_of(operands: Sequence[Value], seeds: Sequence[Value]) -> dict[int, Value]:
+            if not wanted:
+                return {}
+            present, primitive = program()
+            given = [*operands, *seeds]
+            return dict(zip(wanted, primitive.bind(*(given[i] for i in present)), strict=True))
+
+        return cotangents_of
+
+    def call(
+        self,
+        graph: Graph,
+        executable: Callable[[], Executable],
+        vjp: Rule,
+        batched: BatchRule,
+    ) -> Primitive:
+        """A program; operands past its graph's inputs are there for its VJP rule only."""
+        count = len(graph.inputs)
+
+        def types(*operands: Aval) -> tuple[Aval, ...]:
+            sizes = _sizes(graph, operands[:count])
+            shapes = [bind_sizes(o.aval.shape, sizes) for o in graph.outputs]
+            pairs = zip(graph.outputs, shapes, strict=True)
+            return tuple([Aval(o.aval.dtype, s) for o, s in pairs])
+
+        def reference(*arrays: Any) -> Any:
+            self._owner.native_calls += 1
+            try:
+                outputs = executable()(arrays[:count])
+            except CheckFailed as failed:
+                raise check_error(str(failed)) from None
+            return tuple(outputs) if len(outputs) != 1 else outputs[0]
+
+        doc = "a compiled program"
+        return Primitive(graph.name, types, reference, vjp, None, doc, batch=batched)
 
 
-def _sizes(graph: Graph, operands: Sequence[Value]) -> dict[str, int]:
+def _sizes(graph: Graph, operands: Sequence[Aval]) -> dict[str, int]:
     """What the graph's named sizes are at some operands."""
-    shapes: Any = [o.aval.shape for o in operands]
+    shapes: Any = [aval.shape for aval in operands]
     return solve_sizes([v.aval for v in graph.inputs], shapes) if graph.symbols else {}
+
+
+def _over_batch(
+    graph: Graph, size: Dim, before: Sequence[Value], operands: Sequence[Value]
+) -> list[Value]:
+    """A graph's nodes on operands some of which have a batch dimension that they had not before."""
+    made, _ = batch(graph, size, list(map(is_batched, operands, before)))
+    return _inlined(made, operands, _sizes(graph, [o.aval for o in before]))
 
 
 def _inlined(graph: Graph, operands: Sequence[Value], sizes: dict[str, int]) -> list[Value]:
@@ -222,18 +324,25 @@ def _inlined(graph: Graph, operands: Sequence[Value], sizes: dict[str, int]) -> 
     return [value_of(output) for output in graph.outputs]
 
 
-def _rule_of(graph: Graph) -> Callable[..., Cotangents]:
-    """The VJP rule of a program, node by node: for derivatives of second order, outside."""
+def _joint(graph: Graph, wanted: Sequence[int]) -> Graph:
+    """The cotangents of some inputs, given all inputs and a cotangent for each output."""
+    base = len(graph.inputs)
+    seeds = tuple(graph_input(base + i, o.aval) for i, o in enumerate(graph.outputs))
+    totals: dict[Value, Value] = {}
+    for output, seed in zip(graph.outputs, seeds, strict=True):
+        totals[output] = add(totals[output], seed) if output in totals else seed
+    inputs = [graph.inputs[number] for number in wanted]
+    found = cotangents(totals, inputs)
+    outputs = tuple([found[v] if v in found else full_like(v, 0) for v in inputs])
+    return Graph(f"{graph.name}_backward", (*graph.inputs, *seeds), outputs)
 
-    def vjp(ct: Any, out: Any, *operands: Value) -> Cotangents:
-        cts, outs = (ct, out) if isinstance(ct, tuple) else ((ct,), (out,))
-        backward, residuals = backward_graph(graph, floating)
-        sizes = _sizes(graph, operands)
-        seeds = [c if c is not None else full_like(o, 0) for c, o in zip(cts, outs, strict=True)]
-        kept = _inlined(Graph("residuals", graph.inputs, residuals), operands, sizes)
-        grads = _inlined(backward, [*kept, *seeds], sizes)
-        found = dict(zip(floating, grads, strict=True))
-        return [found.get(v) for v in graph.inputs]
 
-    floating = [v for v in graph.inputs if v.aval.dtype.is_floating_point]
-    return vjp
+def _without(graph: Graph, absent: Sequence[int]) -> tuple[Graph, list[int]]:
+    """A graph without some inputs, if it does not depend on them, and which inputs remain."""
+    read = {o for node in topological(expanded(graph).outputs) for o in node.results}
+    gone = {i for i in absent if graph.inputs[i] not in read}
+    present = [i for i in range(len(graph.inputs)) if i not in gone]
+    inputs = {i: graph_input(new, graph.inputs[i].aval) for new, i in enumerate(present)}
+    operands = [inputs.get(i, full_like(v, 0)) for i, v in enumerate(graph.inputs)]
+    outputs = tuple(inlined(graph.inputs, graph.outputs, operands))
+    return Graph(graph.name, tuple(inputs.values()), outputs), present

@@ -22,3 +22,11 @@ def check_error(message: str) -> Exception:
     if separator and isinstance(kind, type) and issubclass(kind, Exception):
         return kind(text)
     return CheckFailed(message)
+
+
+def history_outside() -> RuntimeError:
+    """The error of a `backward()` that would have to leave the compiled function."""
+    return RuntimeError(
+        "backward() inside a compiled function cannot follow the history of a tensor that was "
+        "computed outside of it; compute it inside, detach() it, or call backward() outside"
+    )

@@ -38,6 +38,7 @@ class NestedTrace(Trace):
         self.operands: list[Tensor] = []
         self._direct: dict[int, Value] = {}
         self._varying: set[Value] = set()
+        self.compiles = outer.trace is not None and outer.trace.compiles
         if outer.trace is not None:
             self.outside = outer.trace.outside
 

@@ -81,7 +81,7 @@ _plans = _Plans()
 
 
 def _derive(tape: Tape, kind: Derivative) -> Plan:
-    from ..compiler.passes.simplify import run as simplify  # here, since importing it takes long
+    from ..compiler.passes import simplify  # here, since importing it takes long
 
     forward, slots, wanted = forward_graph(tape)
     derive = backward_graph if kind.pull else tangent_graph
@@ -91,7 +91,7 @@ def _derive(tape: Tape, kind: Derivative) -> Plan:
         graph, flags = batch(graph, kind.size, seeded)
         pairs = zip(graph.outputs, flags, strict=True)
         graph = graph.replace(outputs=tuple(o if b else repeated(kind.size, o) for o, b in pairs))
-    return Plan(simplify(graph), [slots[value] for value in residuals])
+    return Plan(simplify.run_differentiable(graph), [slots[value] for value in residuals])
 
 
 def _plan(tape: Tape, kind: Derivative) -> Plan:

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..compiler.aval import Aval
 from ..compiler.dtypes import f64
-from ..compiler.ir import Graph, Value, topological
+from ..compiler.ir import Graph, Value
 from ..compiler.primitives.create import graph_input
 from .context import Mode, using
 from .core import Size, Storage, TensorBase, ViewStep
+from .history import history_of
 from .outside import Outside
 from .plans import pull_back
-from .python_primitive import PythonPrimitive
 from .size_guards import Sizes
 from .symint import SymInt, plain
-from .tape_reading import Tape, has_history, read_tape
+from .tape_reading import has_history
 from .trace import Binding, GradOf, Trace
 from .tree import Structure, flatten, unflatten
 
@@ -79,15 +80,17 @@ class BackwardPart:
         graph: from the function's inputs followed by its differentiable outputs' cotangents to
             gradients.
         outputs: which outputs have a cotangent.
-        inputs: which inputs the gradients belong to.
-        exact: whether the tape follows every use of the inputs, so that derivatives of this graph
-            are those of the tape: nothing was detached, and no custom function used.
+        inputs: which inputs the gradients belong to; those past the function's are `leaves`.
+        leaves: views that want a gradient, though what they view does not.
+        history: gives the differentiable outputs as a graph of the function's inputs that can be
+            differentiated further: see `history.py`.
     """
 
     graph: Graph
     outputs: tuple[int, ...]
     inputs: tuple[int, ...]
-    exact: bool
+    leaves: tuple[Tensor, ...]
+    history: Callable[[], Graph]
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,26 +301,17 @@ def _backward_part(
     seeds = [graph_input(base + i, outputs.values[o].aval) for i, o in enumerate(heads)]
     with using(Mode(trace, False)):
         cotangents = [trace.wrap(seed) for seed in seeds]
-        exact = _is_exact(read_tape(list(heads.values())))
         found = pull_back(list(heads.values()), cotangents, retain_graph=True)
-    positions = trace.positions  # a leaf that is not there was made while tracing
-    grads = {leaf: ct for leaf, ct in found.items() if leaf.storage in positions}
-    values = {positions[leaf.storage]: trace.read(ct) for leaf, ct in grads.items()}
+    # A leaf that is not there was made while tracing.
+    grads = {leaf: trace.read(ct) for leaf, ct in found.items() if leaf.storage in trace.positions}
+    leaves = {leaf: base + i for i, leaf in enumerate(leaf for leaf in grads if leaf.steps)}
+    places = [leaves.get(leaf, trace.positions[leaf.storage]) for leaf in grads]
     inputs = (*trace.inputs[:base], *seeds)
     locs = {node: tuple(places) for node, places in trace.locs.items()}
-    graph = Graph(f"{trace.name}_backward", inputs, tuple(values.values()), locs=locs)
+    graph = Graph(f"{trace.name}_backward", inputs, tuple(grads.values()), locs=locs)
     trace.restore(before)
-    return BackwardPart(graph, tuple(heads), tuple(values), exact)
-
-
-def _is_exact(tape: Tape) -> bool:
-    """Whether no operand that the tape takes as constant depends on a leaf."""
-    places = {index for number, index in tape.leaves.values() if number < 0}
-    leaves = {tape.externals[index] for index in places}
-    constants = [v for i, v in enumerate(tape.externals) if i not in places]
-    behind = {r for node in topological(constants) for r in node.results}
-    custom = any(isinstance(entry.primitive, PythonPrimitive) for entry in tape.entries)
-    return not custom and leaves.isdisjoint(behind)
+    history = partial(history_of, trace, inputs[:base], tuple(leaves), list(heads.values()))
+    return BackwardPart(graph, tuple(heads), tuple(places), tuple(leaves), history)
 
 
 def _forward(graph: Graph, trace: Trace, results: Sequence[Any]) -> Graph:

@@ -19,7 +19,7 @@ from ..compiler.ir import bind_sizes
 from ..runtime.executable import Executable, Frame
 from .context import epoch
 from .core import CallCounter, TensorBase, address_of, from_array
-from .errors import check_error
+from .errors import check_error, history_outside
 from .found_state import (
     FoundState,
     Overlaps,
@@ -87,6 +87,7 @@ class Specialisation:
         self._sort_bindings()
         self._grads = [g for g in recording.grads if g.output is not None]
         self._cleared = [g for g in recording.grads if g.output is None]
+        self._leaves = [g.target for g in self._grads if isinstance(g.target, int)]
         self._grad_memory = GradMemory()
         self._reads_grads = bool(recording.absent_grads) or any(
             isinstance(b, GradOf) for b in recording.bindings
@@ -215,6 +216,9 @@ class Specialisation:
             return self._run(leaves)
 
     def _run(self, leaves: Sequence[Any]) -> Any:
+        for position in self._leaves:
+            if leaves[position].entry is not None:
+                raise history_outside()
         bound = self._bound
         if bound is None or bound.sizes:
             bound = self._bound_for(leaves)

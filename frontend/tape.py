@@ -22,6 +22,7 @@ from .symint import plain
 
 if TYPE_CHECKING:
     from .tensor import Tensor
+    from .trace import Trace
 
 Scalar: TypeAlias = "bool | int | float"
 Operand: TypeAlias = "Tensor | Scalar"
@@ -188,6 +189,7 @@ def record_entry(
     """Tapes an application and marks its floating results as needing a gradient."""
     sources: list[Source] = []
     written: list[tuple[Storage, int] | None] = []
+    trace = current().trace
     for operand in operands:
         if not isinstance(operand, TensorBase):
             written.append(None)
@@ -199,10 +201,10 @@ def record_entry(
         tensor: Any = operand
         if not operand._requires_grad:
             sources.append(None)
-        elif operand.base is None and operand.entry is not None:
+        elif operand.base is None and operand.entry is not None and trace is None:
             sources.append((operand.entry, operand.index))
         else:
-            sources.append(source_of(tensor))
+            sources.append(source_within(trace, tensor))
     for result in results:
         storage = result.storage
         written.append((storage, storage.writes() if primitive.view else 0))
@@ -214,6 +216,18 @@ def record_entry(
     return entry
 
 
+def source_within(trace: Trace | None, tensor: Tensor) -> Source:
+    """As `source_of`; to a trace that will be compiled, history from outside ends at its tensor."""
+    source = source_of(tensor)
+    if trace is None or not trace.compiles or type(source) is not tuple or source[0].level:
+        return source
+    if tensor.base is None or not tensor.base._requires_grad:
+        return tensor
+    if tensor not in trace.retaken:  # of its base, which is the trace's input
+        trace.retaken[tensor] = _viewed_again(tensor)
+    return source_of(trace.retaken[tensor])
+
+
 def source_of(tensor: Tensor) -> Source:
     """Where the gradient of a tensor goes."""
     if tensor.base is not None and tensor.base.history != tensor.history:
@@ -223,16 +237,21 @@ def source_of(tensor: Tensor) -> Source:
 
 def renew_view(tensor: Tensor) -> None:
     """Takes a view's history from its base again, after a write in place changed the base's."""
-    base = tensor.base
-    assert base is not None
-    fresh: Tensor = base
-    for primitive, params in tensor.steps[len(base.steps) :]:
-        fresh = apply(primitive, fresh, **params)
+    base: Any = tensor.base
+    fresh = _viewed_again(tensor)
     tensor._changing()
     tensor.entry, tensor.index = fresh.entry, fresh.index
     if fresh.entry is not None:
         fresh.entry.label = "AsStrided"
     tensor._requires_grad, tensor.history = fresh._requires_grad, base.history
+
+
+def _viewed_again(tensor: Tensor) -> Tensor:
+    """What a view shows, taken of its base."""
+    fresh: Any = tensor.base
+    for primitive, params in tensor.steps[len(fresh.steps) :]:
+        fresh = apply(primitive, fresh, **params)
+    return fresh  # type: ignore[no-any-return]  # a tensor
 
 
 def apply_view(primitive: Primitive, x: Tensor, **params: Any) -> Tensor:

@@ -13,7 +13,7 @@ from ..compiler.ir import Graph, Value
 from ..compiler.primitives.create import graph_input
 from .context import current
 from .core import Storage
-from .tape import Entry, source_of
+from .tape import Entry, source_of, source_within
 from .trace import with_constants
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def read_tape(roots: Sequence[Tensor], wanted: Sequence[Tensor] | None = None) -
         else:
             tape.roots.append(_external(tape, known, payload_of(root), source, None, here))
     for tensor in wanted or ():
-        source = source_of(tensor)
+        source = source_within(here, tensor)
         if type(source) is tuple and source[0] in numbers:
             tape.wanted[tensor] = (numbers[source[0]], source[1])
         elif source is tensor and tensor in leaves:

@@ -86,10 +86,14 @@ class Trace:
         modules: modules whose state was read, with what `snapshot` saw.
         sizes: what is known and assumed of named sizes.
         outside: what the traced code changed that outlives the trace.
+        compiles: whether it becomes a program, which knows no tape from outside.
+        retaken: views from outside with a history, as views taken again within the trace.
     """
 
     def __init__(self, name: str, sizes: Sizes | None = None) -> None:
         self.name, self.sizes = name, Sizes.of({}) if sizes is None else sizes
+        self.compiles = True
+        self.retaken: dict[Tensor, Tensor] = {}
         self.bindings: list[Binding] = []
         self.inputs: list[Value] = []
         self.values: dict[Storage, Value] = {}

@@ -143,6 +143,12 @@ class Rules:
         table._rules = [entry for entry in self._rules if entry[1].__name__ == name]
         return table
 
+    def without(self, name: str) -> Rules:
+        """A table of all rules but the one called `name`."""
+        table = Rules()
+        table._rules = [entry for entry in self._rules if entry[1].__name__ != name]
+        return table
+
 
 def made_by(value: Value, *primitives: Primitive) -> Value | None:
     """The first operand of a value that one of the primitives made; None for other values."""

@@ -12,7 +12,14 @@ from .rewrite import Rules, rewrite
 
 RULES = Rules(fold.RULES, algebra.RULES, logic.RULES, casts.RULES, shapes.RULES, narrow.RULES)
 
+DIFFERENTIABLE_RULES = RULES.without("marker")
+
 
 def run(graph: Graph) -> Graph:
     """Rewrites by all rules; see the module for the law."""
     return rewrite(graph, RULES)
+
+
+def run_differentiable(graph: Graph) -> Graph:
+    """As `run`, for a graph that may be differentiated again: what is constant to it stays so."""
+    return rewrite(graph, DIFFERENTIABLE_RULES)
