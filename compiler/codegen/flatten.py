@@ -65,4 +65,4 @@ def _map_indices(stage: Stage, drop: Callable[[tuple[Dim, ...]], tuple[Dim, ...]
         index = replace(instruction.index, coefficients=drop(instruction.index.coefficients))
         return replace(instruction, index=index)
 
-    return Stage(stage.extents, tuple(map(change, stage.body)))
+    return replace(stage, body=tuple(map(change, stage.body)))

@@ -32,7 +32,7 @@ from ..schedule.program import (
 )
 from ..target import Target
 from .flatten import flatten
-from .llvm_control import Carried, Number, Sizes, add, as_value, loop, multiply, smaller
+from .llvm_control import Carried, Number, Sizes, add, as_value, larger, loop, multiply, smaller
 from .llvm_kernel import declare_kernel, emit_kernel, first_extent
 from .llvm_matmul import Products
 from .llvm_ops import Operations
@@ -169,7 +169,9 @@ class _ProgramEmitter:
             self._call_kernel(run, *read)
             return []
 
-        loop(builder, 0, units, blocks.block, [], block)
+        always = any(stage.when != "each" for stage in run.kernel.stages)  # without rows, too
+        stop = larger(builder, units, 1) if always else units
+        loop(builder, 0, stop, blocks.block, [], block)
 
     def _call_kernel(self, run: RunKernel, begin: Number, end: Number) -> None:
         """Runs some steps of a kernel's first loop."""

@@ -20,7 +20,7 @@ def block_width(kernel: Kernel) -> int:
     """
     if any(i.dynamic or _is_strided(kernel, i) for i in indices(kernel)):
         return LANES
-    body = [i for stage in kernel.stages for i in stage.body]
+    body = [i for stage in kernel.stages_for("each") for i in stage.body]
     reduces = kernel.lanes == "outer" and any(isinstance(i, Reduce) for i in body)
     is_long = any(isinstance(i, Compute) and i.primitive in _TRANSCENDENTAL for i in body)
     lanes = LANES * (4 if reduces and not is_long else 2)

@@ -58,6 +58,14 @@ def smaller(builder: ir.IRBuilder, a: Number, b: Number) -> Number:
     return builder.select(builder.icmp_signed("<", left, right), left, right)
 
 
+def larger(builder: ir.IRBuilder, a: Number, b: Number) -> Number:
+    """The larger of a and b."""
+    if isinstance(a, int) and isinstance(b, int):
+        return max(a, b)
+    left, right = as_value(a), as_value(b)
+    return builder.select(builder.icmp_signed(">", left, right), left, right)
+
+
 def floor_divide(builder: ir.IRBuilder, a: Number, b: int) -> Number:
     """a // b for b > 0, rounded down as in Python."""
     if isinstance(a, int):

@@ -34,6 +34,7 @@ from ..schedule.loops import (
     Reduce,
     Stage,
     Store,
+    When,
 )
 from ..target import CHUNK, LANES, REDUCTION_LANES
 from .llvm_blocks import block_width, lanes_for
@@ -84,7 +85,7 @@ def emit_kernel(function: ir.Function, kernel: Kernel, operations: Operations) -
 class _KernelEmitter:
     def __init__(self, function: ir.Function, kernel: Kernel, operations: Operations) -> None:
         self._kernel, self._operations = kernel, operations
-        self._width = block_width(kernel)
+        self._width, self._each = block_width(kernel), kernel.stages_for("each")
         entry, body = function.append_basic_block("sizes"), function.append_basic_block("body")
         self._entry, self._builder = ir.IRBuilder(entry), ir.IRBuilder(body)
         count = len(kernel.buffers)
@@ -96,9 +97,19 @@ class _KernelEmitter:
         self._reductions = Reductions(self._builder, operations)
 
     def run(self) -> None:
+        builder, last = self._builder, self._sizes(first_extent(self._kernel))
+        self._once("first", lambda: builder.icmp_signed("==", self._begin, index(0)))
         self._outer(())
+        self._once("last", lambda: builder.icmp_signed("==", self._end, as_value(last)))
         self._builder.ret_void()
         self._entry.branch(self._builder.function.basic_blocks[1])
+
+    def _once(self, part: When, condition: Callable[[], ir.Value]) -> None:
+        """What runs before or after all outer points, in the call that has the first or last."""
+        stages = self._kernel.stages_for(part)
+        if stages:
+            point = Point((0,) * len(self._kernel.extents))
+            when(self._builder, condition(), lambda: self._stages(stages, point))
 
     # --- loops ------------------------------------------------------------------------------------
 
@@ -106,7 +117,7 @@ class _KernelEmitter:
         """The outer loops from number `len(loops)` on."""
         axis, kernel = len(loops), self._kernel
         if axis == len(kernel.extents):
-            self._point(Point(loops))
+            self._stages(self._each, Point(loops))
             return []
         if kernel.lanes == "outer" and axis + 1 == len(kernel.extents):
             return self._outer_lanes(loops)
@@ -120,7 +131,7 @@ class _KernelEmitter:
         axis = len(loops)
 
         def block(i: Number, width: int, mask: ir.Value | None, _: Carried) -> list[ir.Value]:
-            self._point(Point((*loops, i), axis, width, mask))
+            self._stages(self._each, Point((*loops, i), axis, width, mask))
             return []
 
         extent = self._sizes(self._kernel.extents[axis])
@@ -180,9 +191,9 @@ class _KernelEmitter:
 
     # --- stages -----------------------------------------------------------------------------------
 
-    def _point(self, point: Point) -> None:
+    def _stages(self, stages: Sequence[Stage], point: Point) -> None:
         registers: Registers = {}
-        for stage in self._kernel.stages:
+        for stage in stages:
             if stage.extents:
                 self._looped_stage(stage, point, registers)
             else:
@@ -190,7 +201,7 @@ class _KernelEmitter:
 
     def _looped_stage(self, stage: Stage, point: Point, registers: Registers) -> None:
         """Runs a stage's loops; its reductions are complete after them."""
-        inner = self._kernel.lanes == "inner"
+        inner = self._is_inner(stage)
         width = self._inner_width(stage) if inner else point.width
         found = reductions(stage)
         carried = [value for reduce in found for value in initial(reduce, width)]
@@ -199,6 +210,9 @@ class _KernelEmitter:
             state, carried = carried[: state_size(reduce)], carried[state_size(reduce) :]
             value = self._reductions.finish(reduce, state, across=inner)
             registers[reduce.register] = value, reduce.dtype
+
+    def _is_inner(self, stage: Stage) -> bool:
+        return self._kernel.lanes_of(stage) == "inner"
 
     def _inner_width(self, stage: Stage) -> int:
         """Lanes of the last loop: fixed if something is reduced, but none that stay empty."""
@@ -215,7 +229,7 @@ class _KernelEmitter:
         if level == len(stage.extents):
             return self._body(stage, point, dict(registers), carried)
         extent = self._sizes(stage.extents[level])
-        if self._kernel.lanes == "inner" and level + 1 == len(stage.extents):
+        if self._is_inner(stage) and level + 1 == len(stage.extents):
             block = self._inner_block(stage, point, registers)
             if isinstance(extent, int):
                 return self._known_blocks(extent, width, carried, block)
@@ -248,7 +262,8 @@ class _KernelEmitter:
                     self._memory.store(instruction, point, registers)
                 case Reduce():
                     state = carried[len(results) :][: state_size(instruction)]
-                    results += self._update(instruction, state, point, registers)
+                    here = point if self._is_inner(stage) else replace(point, mask=None)
+                    results += self._update(instruction, state, here, registers)
                 case _:
                     value = self._value(instruction, point, registers)
                     registers[instruction.register] = value, instruction.dtype
@@ -277,12 +292,11 @@ class _KernelEmitter:
         self, reduce: Reduce, state: Carried, point: Point, registers: Registers
     ) -> Carried:
         """An accumulator with the elements at a point; lanes that are rows need no mask."""
-        mask = point.mask if self._kernel.lanes == "inner" else None
         values = [registers[reduce.operand][0]]
         if reduce.combine == "argmax":
             along = tuple(int(i + 1 == len(point.loops)) for i in range(len(point.loops)))
             values.append(self._number(Index(0, along), point, registers))
-        return self._reductions.update(reduce, state, values, point.width, mask)
+        return self._reductions.update(reduce, state, values, point.width, point.mask)
 
 
 def _typed(value: bool | float, dtype: DType) -> bool | float:

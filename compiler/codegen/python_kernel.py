@@ -49,6 +49,7 @@ from ..schedule.loops import (
     Register,
     Stage,
     Store,
+    When,
 )
 from .python_text import Names, dim_text, number_text, product_text, sum_text, type_text
 
@@ -85,12 +86,17 @@ class _KernelPrinter:
 
     def function(self, name: str) -> str:
         parameters = ", ".join([*self.buffers, *self.sizes.values()])
-        depth = len(self.kernel.extents)
         lines = [f"@kernel\ndef {name}({parameters}):", f'{INDENT}"""{self._docstring()}"""']
+        lines += self._stages("first", 1)
         lines += [INDENT * (d + 1) + self._loop(d, e) for d, e in enumerate(self.kernel.extents)]
-        for stage in self.kernel.stages:
-            lines += [INDENT * (depth + 1) + line for line in self._stage(stage, depth)]
+        lines += self._stages("each", len(self.kernel.extents) + 1)
+        lines += self._stages("last", 1)
         return "\n".join(lines) + "\n"
+
+    def _stages(self, when: When, indent: int) -> Iterator[str]:
+        for stage in self.kernel.stages_for(when):
+            for line in self._stage(stage, len(self.kernel.extents)):
+                yield INDENT * indent + line
 
     def _docstring(self) -> str:
         body = [instruction for stage in self.kernel.stages for instruction in stage.body]

@@ -28,7 +28,6 @@ from .loops import (
     Const,
     Index,
     Instruction,
-    KernelBuffer,
     Load,
     Position,
     Reduce,
@@ -119,11 +118,10 @@ class Builder:
             stages += [Stage(extents, tuple(looped)), Stage((), tuple(straight))]
         return renumber(tuple(s for s in stages if s.body))
 
-    def buffers(self, names: dict[Value, str]) -> tuple[KernelBuffer, ...]:
-        """The kernel's parameters."""
-        return tuple(
-            KernelBuffer(names[v], v.aval.dtype, v in self.written) for v in self.parameters
-        )
+    @property
+    def registers(self) -> int:
+        """How many registers there are."""
+        return len(self._places)
 
     # --- values -----------------------------------------------------------------------------------
 

@@ -105,6 +105,8 @@ class Clusters:
         kept.above = above
         self._move_nodes(kept, gone)
         _move_neighbours(kept, gone)
+        if kept.check != gone.check:
+            _come_before(min(kept.check, gone.check), kept)
         del self._all[gone]
 
     def _move_nodes(self, kept: Cluster, gone: Cluster) -> None:
@@ -137,6 +139,15 @@ def _move_neighbours(kept: Cluster, gone: Cluster) -> None:
         below.needs.add(kept)
     kept.needs = (kept.needs | gone.needs) - {kept, gone}
     kept.serves = (kept.serves | gone.serves) - {kept, gone}
+
+
+def _come_before(check: int, cluster: Cluster) -> None:
+    """Notes that a check needs a group, and all that the group needs."""
+    stack = [cluster]
+    while stack:
+        needed = stack.pop()
+        needed.check = check
+        stack += [other for other in needed.needs if other.check > check]
 
 
 def _tell(above: int, below: Iterable[Cluster]) -> None:

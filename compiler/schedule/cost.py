@@ -45,7 +45,8 @@ def kernel_flops(extents: Sequence[Dim], stages: Sequence[Stage]) -> Dim:
     total: Dim = 0
     for stage in stages:
         count = sum(isinstance(i, Compute | Reduce) for i in stage.body)
-        total = total + size_of((*extents, *stage.extents)) * count
+        outer = extents if stage.when == "each" else ()
+        total = total + size_of((*outer, *stage.extents)) * count
     return total
 
 
@@ -53,7 +54,7 @@ def kernel_bytes(extents: Sequence[Dim], stages: Sequence[Stage]) -> Dim:
     """Bytes that a kernel reads and writes, each buffer counted once, by its widest access."""
     widest: dict[int, Dim] = {}
     for stage in stages:
-        loops = (*extents, *stage.extents)
+        loops = (*(extents if stage.when == "each" else (1,) * len(extents)), *stage.extents)
         for access in stage.body:
             if isinstance(access, Load | Store):
                 size = _reached(access.index, loops) * access.dtype.itemsize

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from .cost import kernel_bytes
-from .loops import Instruction, Kernel, KernelBuffer, Load, Stage, Store
+from .loops import Instruction, Kernel, KernelBuffer, Load, Store
 from .program import (
     MatrixView,
     RunBlocks,
@@ -99,7 +99,7 @@ def _joined(kernel: Kernel, places: Sequence[int], labels: Sequence[str]) -> Ker
     if len(labels) == len(places):
         return replace(kernel, buffers=parameters)
     stages = tuple(
-        Stage(s.extents, tuple(_moved(it, places) for it in s.body)) for s in kernel.stages
+        replace(s, body=tuple(_moved(it, places) for it in s.body)) for s in kernel.stages
     )
     moved = kernel_bytes(kernel.extents, stages)
     return replace(kernel, buffers=parameters, stages=stages, bytes_moved=moved)
@@ -150,7 +150,7 @@ def same_place(kernel: Kernel, source: int, target: int) -> bool:
     if kernel.buffers[source].dtype is not kernel.buffers[target].dtype:
         return False
     accesses = [
-        (stage.extents, it)
+        ((stage.when, stage.extents), it)
         for stage in kernel.stages
         for it in stage.body
         if isinstance(it, Load | Store) and it.buffer in (source, target)

@@ -24,7 +24,10 @@ from ..errors import WhyNot
 from ..ir import Graph, Node, Value
 from ..primitive import Call, Matmul, Scatter, Window
 from .access import Access, Accesses, is_literal, is_movement, is_reduction, plain_root
+from .attach import attach
+from .checks import Checks
 from .clusters import Cluster, Clusters, Edge
+from .cost import nominal_bytes
 from .matrices import out_view
 from .plan import Cut, FusionPlan, Group, Kind
 from .recompute import Storage, recompute
@@ -62,9 +65,9 @@ class _Fuser:
         self.memory = memory_operands(graph)
         self.turned: set[Value] = set()  # products that only a transpose of is in memory
         self.whole = whole_values(graph, self.memory)
-        self.check = first_checks(graph)
         self.replaces = replacements(graph)
         self.nodes = [n for n in graph.nodes if is_computed(n, self.whole)]
+        self.checks = Checks(graph, {node: i for i, node in enumerate(self.nodes)})
         reads = [e for n in self.nodes for e in self._edges(n)]
         self.sources: dict[Node, list[Value]] = {}
         for edge in reads:
@@ -105,8 +108,12 @@ class _Fuser:
         storage = self._storage(clusters)
         if self.enabled:
             recompute(storage)
-        groups = [self._group(c, storage) for c in clusters]
-        ordered = _in_order([g for g in groups if g.stores], storage)
+        groups = {c: self._group(c, storage) for c in clusters}
+        groups = {c: group for c, group in groups.items() if group.stores}
+        joined = [*groups.values()]
+        if self.enabled:
+            joined = attach(groups, storage, self.clusters, self.checks.why_apart)
+        ordered = _in_order(joined, storage)
         stored = frozenset({*self.graph.inputs, *(v for g in ordered for v in g.stores)})
         return FusionPlan(self.graph, tuple(ordered), _cuts([*cuts, *more], ordered), stored)
 
@@ -118,7 +125,7 @@ class _Fuser:
         cuts: list[tuple[Edge, WhyNot]] = []
         for node in self.nodes:
             edges = by_consumer.get(node, [])
-            cluster = cluster_of(node, edges, self.check.get(node, len(self.graph.checks)))
+            cluster = cluster_of(node, edges, self.checks.first.get(node, len(self.graph.checks)))
             self.clusters.add(cluster, [e.access.source.node for e in edges])
             large = [e for e in edges if e.access.source.aval.size != 1]
             cuts += self._refused(large)
@@ -126,8 +133,8 @@ class _Fuser:
         return cuts
 
     def _refused(self, edges: list[Edge]) -> list[tuple[Edge, WhyNot]]:
-        """Joins what can be joined; returns the rest with the reasons."""
-        edges = sorted(edges, key=lambda e: e.access.relation == "other")
+        """Joins what can be joined, what saves most bytes first; returns the rest with reasons."""
+        edges = sorted(edges, key=_rank)
         verdicts = [(edge, self._join(edge)) for edge in edges]
         return [(edge, why) for edge, why in verdicts if why is not None]
 
@@ -154,7 +161,8 @@ class _Fuser:
         product = next(n for n in p.nodes if isinstance(n.prim.lowering, Matmul))
         if any(self.replaces.get(operand) in c.nodes for operand in self.sources[product]):
             return WhyNot("its result takes the memory of the product's operand")
-        return fit_product(edge, p, c)
+        apart = self.checks.why_apart(p, c)
+        return WhyNot(apart) if apart else fit_product(edge, p, c)
 
     def _fit_turned(self, edge: Edge, p: Cluster, c: Cluster) -> Union | WhyNot:
         """How a product would be written in the order of a transpose, and in no other."""
@@ -165,8 +173,9 @@ class _Fuser:
         is_only = self._is_only_for(p, product, edge.consumer)
         if not is_only or p.alone == FOLLOWING or c.nodes != [edge.consumer]:
             return WhyNot("others read the product in its own order")
-        if p.check != c.check:
-            return WhyNot("a check comes between them")
+        apart = self.checks.why_apart(p, c)
+        if apart:
+            return WhyNot(apart)
         self.turned.add(product)
         return Union(c, p)
 
@@ -237,8 +246,7 @@ class _Fuser:
         forbidden = p.alone or reads_memory(consumer, edge.position)
         if access.source.node in p.columns:
             forbidden = INCOMPLETE
-        if p.check != c.check and not forbidden:
-            forbidden = "a check comes between them"
+        forbidden = forbidden or self.checks.why_apart(p, c)
         if forbidden or not self.enabled:
             return WhyNot(forbidden if self.enabled else "fusion is off")
         if c.alone or access.relation == "other":
@@ -360,6 +368,11 @@ class _Fuser:
         )
 
 
+def _rank(edge: Edge) -> tuple[bool, int]:
+    """The order in which edges are tried: those in the order of elements first, then large ones."""
+    return edge.access.relation == "other", -nominal_bytes(edge.access.source)
+
+
 def _kind(nodes: list[Node]) -> Kind:
     """What a group is, which has at most one node that is not computed point by point."""
     for node in nodes:
@@ -375,23 +388,6 @@ def _kind(nodes: list[Node]) -> Kind:
     return "kernel"
 
 
-def first_checks(graph: Graph) -> dict[Node, int]:
-    """For each node that checks need the number of the first one.
-
-    What a check guards runs after it, so nothing that it does not need may join what it needs:
-    positions that are out of range must not be read.
-    """
-    found: dict[Node, int] = {}
-    for number, check in enumerate(graph.checks):
-        stack = [check.condition.node]
-        while stack:
-            node = stack.pop()
-            if node not in found:
-                found[node] = number
-                stack += [o.node for o in node.operands]
-    return found
-
-
 def replacements(graph: Graph) -> dict[Value, Node]:
     """For each input that gives its memory to a result the node that computes this result."""
     pairs = zip(graph.donations, graph.outputs, strict=True)
@@ -401,10 +397,13 @@ def replacements(graph: Graph) -> dict[Value, Node]:
 def _cuts(refused: list[tuple[Edge, WhyNot]], groups: list[Group]) -> tuple[Cut, ...]:
     """The edges between groups, each once, without those whose producer is computed again."""
     again = {(n, m) for group in groups for n in group.again for m in (*group.nodes, *group.again)}
+    home = {n: group for group in groups if group.first or group.last for n in group.nodes}
     cuts: dict[tuple[Value, Node], Cut] = {}
     for edge, why in refused:
         producer, consumer = edge.access.source, edge.consumer
-        if (producer.node, consumer) not in again:
+        inside = home.get(producer.node)
+        joined = inside is not None and inside is home.get(consumer)
+        if (producer.node, consumer) not in again and not joined:
             cuts.setdefault((producer, consumer), Cut(producer, consumer, why))
     return tuple(cuts.values())
 

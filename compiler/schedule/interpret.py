@@ -22,7 +22,19 @@ from ..ir import solve_sizes
 from ..primitive import get
 from ..target import REDUCTION_LANES
 from .blocks import blocks_of
-from .loops import Compute, Const, Index, Instruction, Kernel, Load, Position, Reduce, Stage, Store
+from .loops import (
+    Compute,
+    Const,
+    Index,
+    Instruction,
+    Kernel,
+    Load,
+    Position,
+    Reduce,
+    Stage,
+    Store,
+    When,
+)
 from .own_steps import FLOAT_PARAMS, INTEGER_PARAMS
 from .program import (
     MatrixView,
@@ -125,11 +137,13 @@ def _run_blocks(step: RunBlocks, memory: _Memory, points: Points | None) -> None
     blocks = blocks_of(step.product, run)
     units, items, steps = (memory.size(d) for d in (blocks.units, blocks.items, blocks.steps))
     points_of_step = math.prod(memory.size(run.size(e)) for e in run.kernel.extents[1:])
+    run_once(run.kernel, "first", *_given(run, memory))
     for first in range(0, units, blocks.block):
         last = min(first + blocks.block, units)
         _matmul(step.product, memory, slice(first * items, last * items))
         start, stop = (unit * steps * points_of_step for unit in (first, last))
-        _run_kernel(run, memory, _shifted(points, start, stop - start))
+        run_points(run.kernel, *_given(run, memory), _shifted(points, start, stop - start))
+    run_once(run.kernel, "last", *_given(run, memory))
 
 
 def _shifted(points: Points | None, start: int, count: int) -> Points:
@@ -182,8 +196,13 @@ def _call(step: RunCall, memory: _Memory) -> None:
 
 
 def _run_kernel(run: RunKernel, memory: _Memory, points: Points | None) -> None:
+    run_kernel(run.kernel, *_given(run, memory), points)
+
+
+def _given(run: RunKernel, memory: _Memory) -> tuple[list[Array], dict[str, int]]:
+    """A kernel's buffers and sizes in one run."""
     sizes = dict(zip(run.kernel.symbols, map(memory.size, run.arguments), strict=True))
-    run_kernel(run.kernel, [memory.buffers[b] for b in run.buffers], sizes, points)
+    return [memory.buffers[b] for b in run.buffers], sizes
 
 
 # --- kernels --------------------------------------------------------------------------------------
@@ -196,6 +215,26 @@ def run_kernel(
     points: Points | None = None,
 ) -> None:
     """Runs one kernel on flat arrays."""
+    run_once(kernel, "first", buffers, sizes)
+    run_points(kernel, buffers, sizes, points)
+    run_once(kernel, "last", buffers, sizes)
+
+
+def run_once(
+    kernel: Kernel, when: When, buffers: Sequence[Array], sizes: Mapping[str, int]
+) -> None:
+    """Runs what a kernel does before or after all outer points."""
+    outer = [np.zeros((1, 1), int) for _ in kernel.extents]
+    _Points(kernel, buffers, sizes, outer, 1).run(when)
+
+
+def run_points(
+    kernel: Kernel,
+    buffers: Sequence[Array],
+    sizes: Mapping[str, int],
+    points: Points | None = None,
+) -> None:
+    """Runs some or all of a kernel's outer points."""
     extents = [evaluate_dim(e, sizes) for e in kernel.extents]
     count = math.prod(extents)
     chunks: Sequence[Any] = [np.arange(count)] if points is None else points(count)
@@ -203,7 +242,8 @@ def run_kernel(
         chunks = [sorted(point for chunk in chunks for point in chunk)]
     for chunk in chunks if count else ():
         loops = np.unravel_index(np.asarray(chunk), extents) if extents else ()
-        _Points(kernel, buffers, sizes, [np.asarray(i)[:, None] for i in loops], len(chunk)).run()
+        outer = [np.asarray(i)[:, None] for i in loops]
+        _Points(kernel, buffers, sizes, outer, len(chunk)).run("each")
 
 
 def _sums(kernel: Kernel) -> bool:
@@ -227,8 +267,8 @@ class _Points:
         self.outer, self.count = outer, count
         self.registers: dict[int, Array] = {}
 
-    def run(self) -> None:
-        for stage in self.kernel.stages:
+    def run(self, when: When) -> None:
+        for stage in self.kernel.stages_for(when):
             before = dict(self.registers)
             reduced = self._stage(stage)
             if stage.extents:
@@ -248,7 +288,7 @@ class _Points:
         for it in stage.body:
             if isinstance(it, Reduce):
                 values = self._spread(self.registers[it.operand], steps)
-                last = extents[-1] if extents and self.kernel.lanes == "inner" else 1
+                last = extents[-1] if extents and self.kernel.lanes_of(stage) == "inner" else 1
                 reduced[it.register] = reduce_rows(it, values, last)[:, None]
             elif isinstance(it, Store):
                 self._store(it, loops, steps)

@@ -6,6 +6,9 @@ complete when its stage ends, and later stages read it.  So an elementwise kerne
 without loops; a sum with its epilogue is a looped stage and a straight one; softmax is three
 stages: maximum, sum of exponentials, quotient.
 
+What is needed once comes in stages before or after all outer points: the mean of a loss over rows
+sums in a last stage what each outer point has stored.
+
     kernel softmax(x: f32 in, y: f32 out)  outer (64)  lanes inner
       stage (10):  %0 = load x[i0*10 + i1]; %1 = max %0
       stage (10):  %2 = load x[i0*10 + i1]; %3 = sub %2, %1; %4 = exp %3; %5 = sum %4
@@ -35,6 +38,7 @@ from ..ir import Loc
 Register: TypeAlias = int
 Combine: TypeAlias = Literal["set", "add", "sum"]
 Lanes: TypeAlias = Literal["outer", "inner", "none"]
+When: TypeAlias = Literal["each", "first", "last"]
 
 
 @dataclass(frozen=True)
@@ -129,10 +133,15 @@ Instruction: TypeAlias = Load | Const | Position | Compute | Reduce | Store
 
 @dataclass(frozen=True)
 class Stage:
-    """A loop nest inside each outer point; no extents: straight code, once."""
+    """A loop nest inside each outer point; no extents: straight code, once.
+
+    `when` is "first" or "last" for what runs once, before or after all outer points (also where
+    there is none): its indices have zeros for the outer loops, and its registers are its own.
+    """
 
     extents: tuple[Dim, ...]
     body: tuple[Instruction, ...]
+    when: When = "each"
 
 
 @dataclass(frozen=True)
@@ -152,8 +161,8 @@ class Kernel:
         name: from the program; unique in it.
         buffers: parameters, in order.
         extents: the outer, parallel loops.
-        stages: run in order at each outer point.
-        lanes: which loop is spread over vector lanes (see the module).
+        stages: run in order, those for "each" at each outer point.
+        lanes: which loop is spread over vector lanes (see the module, and `lanes_of`).
         symbols: named sizes that extents and indices mention: further parameters.
         locs: the user's lines that its first run came from.
         bytes_moved: bytes read and written, each buffer counted once.
@@ -172,6 +181,14 @@ class Kernel:
 
     def __hash__(self) -> int:
         return self._hash
+
+    def stages_for(self, when: When) -> tuple[Stage, ...]:
+        """The stages that run before, at, or after the outer points."""
+        return tuple(stage for stage in self.stages if stage.when == when)
+
+    def lanes_of(self, stage: Stage) -> Lanes:
+        """Which loop of a stage is spread over lanes: outside the outer points its own last one."""
+        return self.lanes if stage.when == "each" else "inner"
 
     @cached_property
     def loaded(self) -> frozenset[int]:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..ir import Value
 from .access import Accesses, plain_root, runs_of
 from .builder import Builder
 from .forms import form_of
-from .loops import Kernel
 from .lowering import Lowered, runs_without_rows
 from .names import value_names
 from .nest import Nest
@@ -65,24 +63,29 @@ def _lower_product(lowered: Lowered, group: Group, access: Accesses) -> None:
 
 
 def _lower_kernel(lowered: Lowered, group: Group, access: Accesses) -> None:
-    """The kernel of a group; groups of one form share it."""
+    """The kernel of a group; groups of one form share it, if nothing in them runs once."""
+    first = [_built(lowered, part, access) for part in group.first]
+    last = [_built(lowered, part, access) for part in group.last]
+    if first or last:
+        lowered.add(group, *lowered.kernel(group, _built(lowered, group.main, access), first, last))
+        return
     form = form_of(group, lowered.plan.stored)
     if form.key not in lowered.forms:
-        kernel, parameters = _kernel(lowered, group, access)
+        kernel, parameters = lowered.kernel(group, _built(lowered, group, access))
         lowered.forms[form.key] = kernel, tuple([form.values[v] for v in parameters])
     kernel, numbers = lowered.forms[form.key]
     values = [*form.values]
     lowered.add(group, kernel, [values[n] for n in numbers])
 
 
-def _kernel(lowered: Lowered, group: Group, access: Accesses) -> tuple[Kernel, tuple[Value, ...]]:
+def _built(lowered: Lowered, group: Group, access: Accesses) -> Builder:
     if not group.reduced:
         nest = Nest(runs_without_rows(group.shape, inside=False))
-        return lowered.kernel(group, nest, lambda b: _write_all(b, group))
+        return lowered.built(group, nest, lambda b: _write_all(b, group))
     stages = stages_of(group, access)
     whole = any(n.prim.name == "argmax" for n in group.nodes)
     nest = Nest(runs_of(group.shape, group.reduced), (), group.inner, whole)
-    return lowered.kernel(group, nest, lambda b: _write_stages(b, stages))
+    return lowered.built(group, nest, lambda b: _write_stages(b, stages))
 
 
 def _write_all(builder: Builder, group: Group) -> None:

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from ..aval import Dim, Shape, dim_symbols
 from ..ir import Loc, Node, Value
 from .access import Runs, runs_of
 from .builder import Builder
 from .cost import kernel_bytes, kernel_flops
-from .loops import Kernel, Lanes, Load, Position, Stage, Store
+from .loops import (
+    Instruction,
+    Kernel,
+    KernelBuffer,
+    Lanes,
+    Load,
+    Position,
+    Stage,
+    Store,
+    When,
+)
 from .names import kernel_name
 from .nest import Nest
 from .plan import FusionPlan, Group
 from .program import RunKernel, Step
+from .registers import shifted
 
 
 @dataclass
@@ -51,46 +62,83 @@ class Lowered:
         self, group: Group, nest: Nest, write: Callable[[Builder], None], lanes: Lanes | None = None
     ) -> None:
         """Adds the kernel that `write` writes."""
-        self.add(group, *self.kernel(group, nest, write, lanes))
+        self.add(group, *self.kernel(group, self.built(group, nest, write), lanes=lanes))
 
     def add(self, group: Group, kernel: Kernel, parameters: Iterable[Value]) -> None:
         """Adds a run of a kernel on the memory of some values, for a group."""
         buffers = tuple(map(self.number, parameters))
         self.steps.append(RunKernel(kernel, buffers, locs=self._locs(group.nodes)))
 
-    def kernel(
-        self, group: Group, nest: Nest, write: Callable[[Builder], None], lanes: Lanes | None = None
-    ) -> tuple[Kernel, tuple[Value, ...]]:
-        """The kernel that `write` writes, its loops cut where index maps ask for it.
-
-        With it come the values that it takes.
-        """
+    def built(self, group: Group, nest: Nest, write: Callable[[Builder], None]) -> Builder:
+        """The instructions that `write` writes, in loops cut where index maps ask for it."""
         while True:
             builder = Builder(nest, group.members, self.plan.stored)
             write(builder)
             finer = nest.cut(builder.wanted)
             if finer is None:
-                break
+                return builder
             nest = finer
-        kernel = self._finished(group, builder, lanes or _lanes(nest))
-        return kernel, tuple(builder.parameters)
 
-    def _finished(self, group: Group, builder: Builder, lanes: Lanes) -> Kernel:
-        extents, stages = builder.nest.extents[: builder.nest.outer], builder.stages()
-        return Kernel(
+    def kernel(
+        self,
+        group: Group,
+        main: Builder,
+        first: Sequence[Builder] = (),
+        last: Sequence[Builder] = (),
+        lanes: Lanes | None = None,
+    ) -> tuple[Kernel, tuple[Value, ...]]:
+        """A kernel of what was built: its loops, and what runs once before and after them.
+
+        With it come the values that it takes.
+        """
+        parts: list[tuple[Builder, When]] = [(builder, "first") for builder in first]
+        parts += [(main, "each"), *((builder, "last") for builder in last)]
+        parameters = tuple(dict.fromkeys(v for part, _ in parts for v in part.parameters))
+        stages = joined(parts, {value: number for number, value in enumerate(parameters)})
+        extents = main.nest.extents[: main.nest.outer]
+        written = {v for part, _ in parts for v in part.written}
+        kernel = Kernel(
             kernel_name(group.nodes),
-            builder.buffers(self.names),
+            tuple(KernelBuffer(self.names[v], v.aval.dtype, v in written) for v in parameters),
             extents,
             stages,
-            lanes,
+            lanes or _lanes(main.nest),
             _symbols(extents, stages),
             bytes_moved=kernel_bytes(extents, stages),
             flops=kernel_flops(extents, stages),
         )
+        return kernel, parameters
 
     def _locs(self, nodes: Sequence[Node]) -> tuple[Loc, ...]:
         locs = self.plan.graph.locs
         return tuple(dict.fromkeys(loc for n in nodes for loc in locs.get(n, ())))
+
+
+def joined(
+    parts: Sequence[tuple[Builder, When]], parameters: Mapping[Value, int]
+) -> tuple[Stage, ...]:
+    """The stages of several builders as those of one kernel, with its parameters and registers."""
+    outer = next(builder.nest.outer for builder, when in parts if when == "each")
+    stages: list[Stage] = []
+    registers = 0
+    for builder, when in parts:
+        missing = outer - builder.nest.outer
+        buffers = [parameters[value] for value in builder.parameters]
+        for stage in shifted(builder.stages(), registers):
+            body = tuple(_placed(it, buffers, missing) for it in stage.body)
+            stages.append(Stage(stage.extents, body, when))
+        registers += builder.registers
+    return tuple(stages)
+
+
+def _placed(it: Instruction, buffers: Sequence[int], loops: int) -> Instruction:
+    """An instruction inside more loops, which it does not depend on, and with other buffers."""
+    if not isinstance(it, Load | Store | Position):
+        return it
+    index = replace(it.index, coefficients=(*(0,) * loops, *it.index.coefficients))
+    if isinstance(it, Position):
+        return replace(it, index=index)
+    return replace(it, index=index, buffer=buffers[it.buffer])
 
 
 def runs_without_rows(shape: Shape, *, inside: bool) -> Runs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, TypeAlias
 
@@ -30,6 +30,8 @@ class Group:
         columns: members that sum over rows beside reductions over columns.
         moved: members that are computed at other points than the space's own.
         again: nodes of other groups that are computed here again rather than stored there.
+        first, last: groups whose loops run once, before or after those of the others; their nodes,
+            stores and `again` are among the group's.
     """
 
     kind: Kind
@@ -42,6 +44,21 @@ class Group:
     moved: frozenset[Node] = frozenset()
     columns: frozenset[Node] = frozenset()
     again: tuple[Node, ...] = ()
+    first: tuple[Group, ...] = ()
+    last: tuple[Group, ...] = ()
+
+    @cached_property
+    def main(self) -> Group:
+        """The group without what runs once."""
+        once = (*self.first, *self.last)
+        nodes = {n for part in once for n in part.nodes}
+        return replace(
+            self,
+            nodes=tuple(n for n in self.nodes if n not in nodes),
+            stores=tuple(v for v in self.stores if v.node not in nodes),
+            first=(),
+            last=(),
+        )
 
     @cached_property
     def members(self) -> frozenset[Node]:

@@ -174,7 +174,8 @@ def _kernel_lines(kernel: Kernel) -> Iterator[str]:
     locs = f"  loc({', '.join(map(str, kernel.locs))})" if kernel.locs else ""
     yield f"  // {kernel.bytes_moved} bytes, {kernel.flops} flops{locs}"
     for stage in kernel.stages:
-        yield f"  stage {_tuple(stage.extents)}:" if stage.extents else "  stage:"
+        name = "stage" if stage.when == "each" else f"{stage.when} stage"
+        yield f"  {name} {_tuple(stage.extents)}:" if stage.extents else f"  {name}:"
         for instruction in stage.body:
             yield f"    {_instruction_text(instruction, kernel)}"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .loops import (
     Compute,
     Const,
@@ -25,7 +27,14 @@ def renumber(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
                 numbers[instruction.register] = len(numbers)
     if all(old == new for old, new in numbers.items()):
         return stages
-    return tuple(Stage(s.extents, tuple(_renamed(i, numbers) for i in s.body)) for s in stages)
+    return tuple(replace(s, body=tuple(_renamed(i, numbers) for i in s.body)) for s in stages)
+
+
+def shifted(stages: tuple[Stage, ...], by: int) -> tuple[Stage, ...]:
+    """The same stages with higher numbers of registers."""
+    defined = (it for s in stages for it in s.body if not isinstance(it, Store))
+    numbers = {it.register: it.register + by for it in defined}
+    return tuple(replace(s, body=tuple(_renamed(i, numbers) for i in s.body)) for s in stages)
 
 
 def _renamed(it: Instruction, to: dict[Register, Register]) -> Instruction:

@@ -51,7 +51,9 @@ def skeleton(kernel: Kernel) -> Key:
     lane = len(kernel.extents) - 1 if kernel.lanes == "outer" else -1
     extents = _fixed_extents(kernel.extents, kernel.lanes == "outer" and len(kernel.extents) > 1)
     in_lanes = kernel.lanes == "inner" and len(kernel.extents) > 0
-    stages = tuple((_fixed_extents(s.extents, in_lanes), _body_key(s, lane)) for s in kernel.stages)
+    stages = tuple(
+        (s.when, _fixed_extents(s.extents, in_lanes), _body_key(s, lane)) for s in kernel.stages
+    )
     return kernel.lanes, buffers, extents, stages
 
 
@@ -143,7 +145,8 @@ def _with_numbers(kernel: Kernel, change: Callable[[Dim], Dim]) -> Kernel:
     """The kernel with each extent and stride changed."""
     extents = tuple(map(change, kernel.extents))
     stages = tuple(
-        Stage(tuple(map(change, s.extents)), tuple(_changed(s.body, change))) for s in kernel.stages
+        Stage(tuple(map(change, s.extents)), tuple(_changed(s.body, change)), s.when)
+        for s in kernel.stages
     )
     return replace(
         kernel,

@@ -137,8 +137,6 @@ def _why_apart(edge: Edge, p: Cluster, c: Cluster) -> str:
         found = "its kernel follows another product"
     elif c.alone or reads_memory(consumer, edge.position):
         found = c.alone or reads_memory(consumer, edge.position)
-    elif p.check != c.check:
-        found = "a check comes between them"
     elif access.relation == "other" or consumer in c.moved:
         found = f"a {access.via or 'movement'} lies between: the product must be complete"
     elif access.source.node in p.columns:

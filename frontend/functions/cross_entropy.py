@@ -196,9 +196,10 @@ def _of_distribution(
     products = mul(log_softmax(input, axis), target)
     if weight is not None:
         products = mul(products, _along_classes(weight, input))
+    gains = reduced(R.reduce_sum, products, (axis,))
     if reduction == "none":
-        return neg(reduced(R.reduce_sum, products, (axis,)))
-    total = neg(sum(products))
+        return neg(gains)
+    total = neg(sum(gains))
     if reduction == "sum":
         return total
     examples = count_of(size for d, size in enumerate(shape) if d != axis)
