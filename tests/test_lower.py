@@ -188,18 +188,18 @@ def test_rows_are_taken_and_added_at_positions_that_are_data() -> None:
         %4 = mul %2, %3
         store y[i0*7 + i1] = %4
 
-    kernel full(g: f32 out)  outer (35)  lanes outer
-      stage:
+    kernel neg_scatter_add(g: f32 in out, i: i32 in, c: f32 in)  outer (3)  lanes inner
+      first stage:
         %0 = f32 0.0
-        store g[i0] = %0
-
-    kernel neg_scatter_add(i: i32 in, c: f32 in, g: f32 in out)  outer ()  lanes inner
-      stage (3, 7):
-        %0 = load i[i0]
-        %1 = cast %0 to i64
-        %2 = load c[i0*7 + i1]
-        %3 = neg %2
-        store g[i1 + %1*7] += %3
+      first stage (35):
+        store g[i1] = %0
+      stage:
+        %1 = load i[i0]
+        %2 = cast %1 to i64
+      stage (7):
+        %3 = load c[i0*7 + i1]
+        %4 = neg %3
+        store g[i1 + %2*7] += %4
     """)
 
 

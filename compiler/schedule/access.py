@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 
 from ..aval import Dim, Shape, size_of
 from ..ir import Node, Value
-from ..primitive import Gather, Movement, Reduction
+from ..primitive import Gather, Movement, Reduction, Scatter
 from ..primitive import Literal as Constant
 from .indexing import keeps_order
 
@@ -92,7 +92,10 @@ class Accesses:
         """How `node` reads an operand, from a point of its result (a reduction: of its operand)."""
         access = self(node.operands[position])
         if isinstance(node.prim.lowering, Gather):
-            return _row_of(access, node) if position == 1 else _other(access, "take", False)
+            rows = node.results[0].aval.shape
+            return _row_of(access, node, rows) if position == 1 else _other(access, "take", False)
+        if scatters_rows(node) and position == 1:
+            return _row_of(access, node, node.operands[2].aval.shape)
         return access
 
 
@@ -122,14 +125,20 @@ def _expanded(node: Node) -> tuple[int, ...]:
     return tuple(a for a, size in enumerate(shape) if sizes.get(a, 1) != size)
 
 
-def _row_of(access: Access, node: Node) -> Access:
-    """A `take` reads its positions as if they were broadcast over the rows taken."""
-    shape, index = node.results[0].aval.shape, node.operands[1].aval.shape
+def _row_of(access: Access, node: Node, shape: Shape) -> Access:
+    """Positions are read as if they were broadcast over the rows taken or written, of `shape`."""
+    index = node.operands[1].aval.shape
     if size_of(shape[len(index) :]) == 1:
         return access
     if access.relation == "same":
         return _spread(access, shape, tuple(range(len(index), len(shape))))
-    return _other(access, "take", True)
+    return _other(access, node.prim.name, True)
+
+
+def scatters_rows(node: Node) -> bool:
+    """Whether a node writes rows of more than one number."""
+    row = size_of(node.operands[0].aval.shape[1:]) if node.operands else 0
+    return isinstance(node.prim.lowering, Scatter) and row not in (0, 1)
 
 
 def is_movement(node: Node) -> bool:

@@ -39,7 +39,8 @@ class Cluster:
         axes: the dimensions of `shape` that they reduce, for messages.
         inner: whether reductions run over lanes of the innermost loop.
         rows: members that have one element for each row, not for each point.
-        columns: members that sum over the other dimensions; complete when the kernel ends.
+        columns: members whose results are complete when the kernel ends: sums over the other
+            dimensions, and rows that are written at positions that are data.
         moved: members that are computed at other points than the space's own, for one consumer.
         alone: why no node may join, or "".
         check: the number of the first check that needs it; after the last check, how many there

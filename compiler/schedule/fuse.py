@@ -34,13 +34,13 @@ from .recompute import Storage, recompute
 from .tails import Tails, cut_tails
 from .unions import (
     FOLLOWING,
-    INCOMPLETE,
     Union,
     agreed,
     cluster_of,
     column_sums,
     fit_product,
     fit_row,
+    incomplete,
     one_space,
     reads_memory,
     reduce_across,
@@ -245,7 +245,7 @@ class _Fuser:
         access, consumer = edge.access, edge.consumer
         forbidden = p.alone or reads_memory(consumer, edge.position)
         if access.source.node in p.columns:
-            forbidden = INCOMPLETE
+            forbidden = incomplete(access.source.node)
         forbidden = forbidden or self.checks.why_apart(p, c)
         if forbidden or not self.enabled:
             return WhyNot(forbidden if self.enabled else "fusion is off")
@@ -349,7 +349,7 @@ class _Fuser:
 
     def _group(self, cluster: Cluster, storage: Storage) -> Group:
         nodes = sorted(cluster.nodes, key=storage.position.__getitem__)
-        kind = _kind([n for n in nodes if n not in cluster.moved])
+        kind = _kind([n for n in nodes if n not in cluster.moved | cluster.columns])
         stores = tuple(r for n in nodes for r in n.results if r in storage.stored)
         if kind not in ("kernel", "matmul"):
             stores = next(n for n in nodes if n not in cluster.moved).results

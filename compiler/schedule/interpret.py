@@ -249,7 +249,7 @@ def run_points(
 def _sums(kernel: Kernel) -> bool:
     """Whether outer points add to one place, in their order."""
     stores = (it for stage in kernel.stages for it in stage.body if isinstance(it, Store))
-    return any(store.combine == "sum" for store in stores)
+    return any(store.combine != "set" or store.index.dynamic for store in stores)
 
 
 class _Points:

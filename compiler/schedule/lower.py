@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .access import Accesses, plain_root, runs_of
+from .access import Accesses, plain_root, runs_of, scatters_rows
 from .builder import Builder
 from .forms import form_of
 from .lowering import Lowered, runs_without_rows
 from .names import value_names
 from .nest import Nest
-from .own_steps import lower_call, lower_matmul, lower_scatter, lower_window
+from .own_steps import (
+    lower_call,
+    lower_matmul,
+    lower_scatter,
+    lower_window,
+    scatter_bases,
+    write_rows,
+)
 from .plan import FusionPlan, Group
 from .program import RunBlocks, RunCheck, RunKernel, RunMatmul
 from .stages import Stages, stages_of
@@ -54,17 +61,19 @@ def _lower_product(lowered: Lowered, group: Group, access: Accesses) -> None:
     nodes = tuple(n for n in group.nodes if n is not group.root)
     if not nodes or group.root.results[0] not in group.stores:
         return
+    product = lowered.steps.pop()
     stores = tuple(v for v in group.stores if v.node is not group.root)
     _lower_kernel(lowered, replace(group, kind="kernel", nodes=nodes, stores=stores), access)
-    product, kernel = lowered.steps[-2:]
+    kernel = lowered.steps.pop()
     assert isinstance(product, RunMatmul)
     assert isinstance(kernel, RunKernel)
-    lowered.steps[-2:] = [RunBlocks(product, kernel)]
+    lowered.steps.append(RunBlocks(product, kernel))
 
 
 def _lower_kernel(lowered: Lowered, group: Group, access: Accesses) -> None:
     """The kernel of a group; groups of one form share it, if nothing in them runs once."""
-    first = [_built(lowered, part, access) for part in group.first]
+    first = scatter_bases(lowered, (n for n in group.nodes if scatters_rows(n)))
+    first += [_built(lowered, part, access) for part in group.first]
     last = [_built(lowered, part, access) for part in group.last]
     if first or last:
         lowered.add(group, *lowered.kernel(group, _built(lowered, group.main, access), first, last))
@@ -103,8 +112,11 @@ def _write_stages(builder: Builder, stages: Stages) -> None:
         for node in part.reductions:
             builder.reduce(node)
         for node in part.columns:
-            (operand,), (result,) = node.operands, node.results
-            builder.store(operand, point, result, column, inner=True, combine="sum")
+            if scatters_rows(node):
+                write_rows(builder, node)
+            else:
+                (operand,), (result,) = node.operands, node.results
+                builder.store(operand, point, result, column, inner=True, combine="sum")
         for value in part.stores:
             builder.store(value, point, value, point, inner=True)
     for value in stages.rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ..aval import Dim, Shape, size_of
@@ -18,9 +18,6 @@ from .matrices import OutView, matrix_view, out_view, with_joined_batch
 from .nest import Nest
 from .plan import Group
 from .program import MatrixView, RunCall, RunCopy, RunMatmul
-
-ADDED_LANES_FROM = 2
-"""Elements of a scattered row from which it is worth a loop over lanes."""
 
 MAX_PARTS = 32
 """Parts of a concatenation that one kernel writes."""
@@ -91,25 +88,51 @@ def lower_call(lowered: Lowered, group: Group) -> None:
 
 
 def lower_scatter(lowered: Lowered, group: Group) -> None:
-    """A copy of the first operand, then a kernel that adds or sets rows one after the other."""
-    node = group.root
-    x, index, rows = node.operands
-    out = node.results[0]
-    _base(lowered, x, out)
-    row = size_of(x.aval.shape[1:])
-    runs = (index.aval.size, row)
-    nest = Nest(tuple((size, True) for size in runs if size != 1))
-    combine: Combine = "add" if node.prim.name == "scatter_add" else "set"
+    """A kernel that adds or sets single numbers one after the other."""
+    base = scatter_bases(lowered, [group.root])
+    size = group.root.operands[2].aval.size
+    nest = Nest(((size, True),) if size != 1 else ())
 
     def write(b: Builder) -> None:
         b.begin_loops()
-        point = b.nest.point()
-        which, inside = split(point, row, b.nest.extents)
-        target = linear([(Expr(0, ((Data(b.position(index, which)), 1),)), row), (inside, 1)])
-        b.store(rows, point, out, target, inner=True, combine=combine)
+        write_rows(b, group.root)
 
-    wide = row != 1 and not (isinstance(row, int) and row < ADDED_LANES_FROM)
-    lowered.run(group, nest, write, "inner" if wide and nest.extents else "none")
+    main = lowered.built(group, nest, write)
+    lowered.add(group, *lowered.kernel(group, main, base, lanes="none"))
+
+
+def write_rows(builder: Builder, node: Node) -> None:
+    """Adds or sets an element of the rows that a scatter writes, at a point of their space."""
+    x, index, rows = node.operands
+    row, point = size_of(x.aval.shape[1:]), builder.nest.point()
+    which, inside = split(point, row, builder.nest.extents)
+    data = Expr(0, ((Data(builder.position(index, which)), 1),))
+    target = linear([(data, row), (inside, 1)])
+    combine: Combine = "add" if node.prim.name == "scatter_add" else "set"
+    builder.store(rows, point, node.results[0], target, inner=True, combine=combine)
+
+
+def scatter_bases(lowered: Lowered, nodes: Iterable[Node]) -> list[Builder]:
+    """What scatters write into: a copy made before, or a constant that the kernel writes first."""
+    found = []
+    for node in nodes:
+        base, out = plain_root(node.operands[0]), node.results[0]
+        if is_literal(base.node):
+            found.append(_filled(lowered, base, out))
+        else:
+            lowered.steps.append(RunCopy(lowered.number(base), lowered.number(out)))
+    return found
+
+
+def _filled(lowered: Lowered, base: Value, out: Value) -> Builder:
+    """Writes a constant in what is to be written before all rows."""
+
+    def write(b: Builder) -> None:
+        b.begin_loops()
+        b.store(base, b.nest.point(), out, b.nest.point(), inner=True)
+
+    fill = Group("kernel", (base.node,), (out,), out.aval.shape)
+    return lowered.built(fill, Nest(runs_without_rows(out.aval.shape, inside=True)), write)
 
 
 def lower_window(lowered: Lowered, group: Group) -> None:

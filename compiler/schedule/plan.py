@@ -27,7 +27,7 @@ class Group:
         reduced: the dimensions of `shape` that its reductions combine.
         inner: whether reductions run over lanes of the innermost loop.
         rows: members that have one element for each row, not for each point.
-        columns: members that sum over rows beside reductions over columns.
+        columns: members that sum over rows beside reductions over columns, or scatter rows.
         moved: members that are computed at other points than the space's own.
         again: nodes of other groups that are computed here again rather than stored there.
         first, last: groups whose loops run once, before or after those of the others; their nodes,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..aval import Dim, SymDim, size_of
 from ..ir import Node, Value
+from .access import is_reduction
 from .loops import Compute, Const, Index, Instruction, Kernel, Load, Position, Reduce, Store
 from .names import kernel_name, value_names
 from .plan import FusionPlan, Group
@@ -53,7 +54,8 @@ def print_plan(plan: FusionPlan) -> str:
 
 def _group_lines(number: int, group: Group, names: dict[Value, str]) -> Iterator[str]:
     over = f" over {_tuple(group.shape)}" if group.kind == "kernel" else ""
-    reduced = f" reducing {_tuple(group.reduced)}" if group.reduced else ""
+    combines = any(is_reduction(node) for node in group.nodes)
+    reduced = f" reducing {_tuple(group.reduced)}" if combines else ""
     yield f"group {number}: {group.kind} {kernel_name(group.nodes)}{over}{reduced}"
     for node in sorted({*group.again}, key=group.again.index):
         yield f"  again  {_node_text(node, names)}"

@@ -7,14 +7,13 @@ from typing import NamedTuple
 
 from ..aval import Shape, size_of
 from ..errors import WhyNot
-from ..ir import Node
+from ..ir import Node, Value
 from ..primitive import Call, Gather, Matmul, Scatter, Window
-from .access import Access, is_over_lanes, is_reduction, runs_of
+from .access import Access, is_over_lanes, is_reduction, runs_of, scatters_rows
 from .clusters import Cluster, Clusters, Edge
 
 PRODUCT = "matmul is a step of its own"
 FOLLOWING = "it follows a product, and both run by blocks"
-INCOMPLETE = "a sum over columns is complete when its kernel ends"
 
 MAX_COLUMNS = 4096
 """Columns whose sums are added up in memory, row by row: they must stay in the first cache."""
@@ -140,12 +139,19 @@ def _why_apart(edge: Edge, p: Cluster, c: Cluster) -> str:
     elif access.relation == "other" or consumer in c.moved:
         found = f"a {access.via or 'movement'} lies between: the product must be complete"
     elif access.source.node in p.columns:
-        found = INCOMPLETE
+        found = incomplete(access.source.node)
     elif access.relation == "row" or p.size != c.size or _is_of_rows(edge, p, c):
         found = f"iteration spaces differ: {_shape(p.shape)} against {_shape(c.shape)}"
     elif _reduces_all_rows(edge, c) and not reduce_across(p, c):
         found = "it reduces over the product's rows: they must be complete"
     return found
+
+
+def incomplete(node: Node) -> str:
+    """Why the result of a sum over columns, or of rows written, is not read in its kernel."""
+    if isinstance(node.prim.lowering, Scatter):
+        return f"{node.prim.name} must be complete before it is read"
+    return "a sum over columns is complete when its kernel ends"
 
 
 def _is_of_rows(edge: Edge, p: Cluster, c: Cluster) -> bool:
@@ -166,8 +172,13 @@ def _shape(shape: Shape) -> str:
 
 def cluster_of(node: Node, reads: list[Edge], check: int) -> Cluster:
     """A group of one node, which the check of that number needs first."""
-    shape = (node.operands if is_reduction(node) else node.results)[0].aval.shape
+    shape = _space(node).aval.shape
     cluster = Cluster([node], 0, shape, size_of(shape), reads=list(reads), check=check)
+    if scatters_rows(node):
+        rows = tuple(range(node.operands[1].aval.ndim, len(shape)))
+        cluster.runs, cluster.axes, cluster.inner = runs_of(shape, rows), rows, True
+        cluster.columns.add(node)
+        return cluster
     cluster.alone = _alone(node)
     if is_reduction(node):
         dims = node.params["dims"]
@@ -175,6 +186,13 @@ def cluster_of(node: Node, reads: list[Edge], check: int) -> Cluster:
         cluster.inner = is_over_lanes(shape, dims)
         cluster.rows.add(node)
     return cluster
+
+
+def _space(node: Node) -> Value:
+    """A value with an element for each point of a node's loops."""
+    if scatters_rows(node):
+        return node.operands[2]
+    return node.operands[0] if is_reduction(node) else node.results[0]
 
 
 def reads_memory(node: Node, position: int) -> str:
