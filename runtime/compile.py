@@ -8,7 +8,8 @@ the rest is compiled.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -20,7 +21,8 @@ from .executable import Executable
 from .externs import resolve
 from .host import host_target
 from .keys import Key, program_key
-from .native import code_at, emit_object, link
+from .native import code_at, link
+from .objects import emit_objects
 from .options import Options, default_options
 from .payload import pack, unpack
 
@@ -105,11 +107,14 @@ def compile_spec(spec: ProgramSpec, options: Options) -> Executable:
 def _fresh(key: Key | None, spec: ProgramSpec, options: Options) -> Executable:
     if spec.backend == "numba":
         return _load_python_text(spec, options)
-    image = emit_object(spec.source, host_target(), options.opt_level, spec.externs)
-    executable = link_program(spec, image)
+    images, externs = emit_objects(
+        spec.source, spec.entry, host_target(), options.opt_level, spec.externs
+    )
+    spec = replace(spec, externs=externs)
+    executable = link_program(spec, images)
     cache = cache_of(options)
     if cache and key:  # last, when the program is known to link
-        cache.put(key.digest, pack(spec, image), key.about)
+        cache.put(key.digest, pack(spec, images), key.about)
     return executable
 
 
@@ -134,6 +139,6 @@ def _from_disk(key: Key, options: Options) -> Executable | None:
         return None
 
 
-def link_program(spec: ProgramSpec, image: bytes) -> Executable:
+def link_program(spec: ProgramSpec, images: Sequence[bytes]) -> Executable:
     """Object code made callable."""
-    return Executable(spec, code_at(*link(image, spec.entry, resolve(spec.externs))))
+    return Executable(spec, code_at(*link(images, spec.entry, resolve(spec.externs))))

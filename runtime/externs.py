@@ -58,7 +58,7 @@ def python_function(name: str) -> Callable[..., None]:
 def _own(name: str) -> tuple[int, Any]:
     """Address of a function of taut's and what keeps it mapped: once a process, for good."""
     image, entry, externs = _compiled(name)
-    return link(image, entry, resolve(externs))
+    return link([image], entry, resolve(externs))
 
 
 def _compiled(name: str) -> tuple[bytes, str, list[str]]:

@@ -20,7 +20,7 @@ from ..compiler import VERSION
 from ..compiler.target import Target
 from .options import Options
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever the payload of an entry changes its form."""
 
 PARTS = ("graph", "machine", "versions", "options")

@@ -11,7 +11,7 @@ import ctypes
 import itertools
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -86,11 +86,11 @@ def assembly(spec: ProgramSpec, target: Target | None = None, level: int = LEVEL
         return str(machine.emit_assembly(module))
 
 
-def link(image: bytes, entry: str, symbols: Mapping[str, int]) -> tuple[int, Any]:
+def link(images: Sequence[bytes], entry: str, symbols: Mapping[str, int]) -> tuple[int, Any]:
     """Maps object code and binds its symbols; the address of `entry`, and what keeps it mapped.
 
     Args:
-        image: object code.
+        images: object code.
         entry: the function to find.
         symbols: addresses of its externs.  LLVM's own helpers (`memcpy`, ...) come from the
             process.
@@ -100,7 +100,9 @@ def link(image: bytes, entry: str, symbols: Mapping[str, int]) -> tuple[int, Any
     """
     import llvmlite.binding as llvm
 
-    builder = llvm.JITLibraryBuilder().add_object_img(image).add_current_process()
+    builder = llvm.JITLibraryBuilder().add_current_process()
+    for image in images:
+        builder.add_object_img(image)
     for name, address in symbols.items():
         builder.import_symbol(name, address)
     try:
@@ -156,7 +158,12 @@ def _require_known(module: Any, externs: tuple[str, ...]) -> None:
     declared = {f.name for f in module.functions if f.is_declaration}
     unknown = sorted(n for n in declared.difference(externs) if not re.match(r"llvm\.", n))
     if unknown:
-        raise CompileError(f"the generated code calls unknown functions: {', '.join(unknown)}")
+        raise unknown_functions(unknown)
+
+
+def unknown_functions(names: Sequence[str]) -> CompileError:
+    """The error of code that calls what nobody defines."""
+    return CompileError(f"the generated code calls unknown functions: {', '.join(names)}")
 
 
 def _optimised(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 from ..compiler.aval import parse_aval, parse_dim
@@ -12,13 +14,14 @@ from ..compiler.codegen.spec import ProgramSpec
 _LENGTH = struct.Struct("<I")
 
 
-def pack(spec: ProgramSpec, image: bytes) -> bytes:
+def pack(spec: ProgramSpec, images: Sequence[bytes]) -> bytes:
     """The payload; the program's text is left out, since only people read it."""
-    header = json.dumps(_header(spec), separators=(",", ":")).encode()
-    return _LENGTH.pack(len(header)) + header + image
+    fields = {**_header(spec), "images": list(map(len, images))}
+    header = json.dumps(fields, separators=(",", ":")).encode()
+    return b"".join([_LENGTH.pack(len(header)), header, *images])
 
 
-def unpack(payload: bytes) -> tuple[ProgramSpec, bytes]:
+def unpack(payload: bytes) -> tuple[ProgramSpec, list[bytes]]:
     """The program (its `source` is empty) and its object code.
 
     Raises:
@@ -28,7 +31,8 @@ def unpack(payload: bytes) -> tuple[ProgramSpec, bytes]:
         (length,) = _LENGTH.unpack_from(payload)
         start = _LENGTH.size
         header = json.loads(payload[start : start + length])
-        return _spec(header), payload[start + length :]
+        ends = list(accumulate(header["images"], initial=start + length))
+        return _spec(header), [payload[a:b] for a, b in pairwise(ends)]
     except (struct.error, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a program: {error}") from None
 

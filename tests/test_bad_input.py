@@ -298,7 +298,7 @@ def foreign(data: bytes, key: str) -> bytes:
     content = read_content(data)
     assert isinstance(content, Content)
     spec, _ = unpack(content.payload)
-    return whole_entry(key, pack(spec, b"MZ, an image for another machine"), content.about)
+    return whole_entry(key, pack(spec, [b"MZ, an image for another machine"]), content.about)
 
 
 DAMAGE: dict[str, Callable[[bytes, str], bytes]] = {

@@ -252,7 +252,7 @@ def spec() -> ProgramSpec:
 
 
 def test_a_payload_holds_the_program() -> None:
-    assert unpack(pack(spec(), b"\x7fELF\0")) == (spec(), b"\x7fELF\0")
+    assert unpack(pack(spec(), [b"\x7fELF\0", b"ELF"])) == (spec(), [b"\x7fELF\0", b"ELF"])
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xff\xff\xff\xff{", b"\2\0\0\0{}", b"\2\0\0\0[]code"])

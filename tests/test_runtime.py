@@ -212,14 +212,14 @@ def test_a_symbol_that_is_not_given_is_an_error_and_not_a_crash() -> None:
     text = "declare void @mystery()\ndefine i32 @f(ptr %t) {\n call void @mystery()\n ret i32 0\n}"
     image = native.emit_object(text, host.host_target(), externs=("mystery",))
     with pytest.raises(CompileError, match="cannot link f"):
-        native.link(image, "f", {})
+        native.link([image], "f", {})
 
 
 def test_bytes_that_are_no_object_code_do_not_link() -> None:
     image = native.emit_object(TWICE, host.host_target())
     for bad in (b"", b"nonsense", image[:200]):
         with pytest.raises(CompileError, match="cannot link twice"):
-            native.link(bad, "twice", {})
+            native.link([bad], "twice", {})
 
 
 def test_assembly_and_optimised_text_can_be_read() -> None:

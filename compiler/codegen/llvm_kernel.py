@@ -66,7 +66,6 @@ def declare_kernel(module: ir.Module, kernel: Kernel, name: str, distinct: bool)
     words = [I64] * (len(kernel.symbols) + 2)
     kind = ir.FunctionType(VOID, [POINTER] * len(kernel.buffers) + words)
     function = ir.Function(module, kind, name)
-    function.linkage = "internal"
     function.attributes.add("noinline")
     names = [*(b.name for b in kernel.buffers), *kernel.symbols, "begin", "end"]
     for argument, label in zip(function.args, names, strict=True):

@@ -100,7 +100,6 @@ def internal_function(
 ) -> tuple[ir.Function, ir.IRBuilder]:
     """The internal function `taut.<name>`, not inlined, and a builder in its first block."""
     function = ir.Function(module, ir.FunctionType(VOID, types), f"taut.{name}")
-    function.linkage = "internal"
     function.attributes.add("noinline")
     for argument, label in zip(function.args, names.split(), strict=True):
         argument.name = label

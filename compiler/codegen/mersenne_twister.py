@@ -40,7 +40,6 @@ def define(
     if name in module.globals:
         return module.globals[name]
     function = ir.Function(module, ir.FunctionType(result, params), name)
-    function.linkage = "internal"
     function.attributes.add("nounwind")
     function.attributes.add("noinline")
     builder = ir.IRBuilder(function.append_basic_block("entry"))

@@ -121,7 +121,8 @@ class VectorMath:
         symbol, t = f"taut.{name}.{like.suffix}", like.types["float"]
         if symbol not in self.module.globals:
             made = ir.Function(self.module, ir.FunctionType(t, [t] * function.operands), symbol)
-            made.linkage = "internal"
+            if function.form == "inline":
+                made.linkage = "internal"
             made.attributes.add("alwaysinline" if function.form == "inline" else "noinline")
             made.attributes.add("nounwind")
             builder = ir.IRBuilder(made.append_basic_block("entry"))

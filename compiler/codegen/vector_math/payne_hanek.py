@@ -67,7 +67,6 @@ def _function(module: ir.Module, name: str, type: ir.FunctionType) -> ir.Functio
     (Not `minsize` or `optsize`: these turn 128-bit shifts into calls of a run-time library.)
     """
     function = ir.Function(module, type, name)
-    function.linkage = "internal"
     for attribute in ("noinline", "nounwind", "optnone"):
         function.attributes.add(attribute)
     return function
