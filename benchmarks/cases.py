@@ -39,7 +39,7 @@ def compiled(peer: str, torch: Any, function: Callable[..., Any]) -> Callable[..
     return function if peer in ("taut-eager", "torch") else torch.compile(function)
 
 
-def _trained(peer: str, sizes: tuple[int, ...], batch: int, activation: str, adam: bool) -> Step:
+def trained(peer: str, sizes: tuple[int, ...], batch: int, activation: str, adam: bool) -> Step:
     """A step of a fully connected network on one fixed batch, mean squared error."""
     if peer == "jax":
         return _trained_jax(sizes, batch, activation, adam)
@@ -165,9 +165,9 @@ def _function(peer: str, shape: tuple[int, ...], name: str) -> Step:
 
 CASES: dict[str, Callable[[str], Step]] = {
     "article": _article,
-    "network": lambda peer: _trained(peer, (1, 10, 1), 0, "", adam=False),
-    "digits": lambda peer: _trained(peer, (64, 128, 64, 10), 64, "ReLU", adam=True),
-    "mlp": lambda peer: _trained(peer, (784, 256, 256, 10), 64, "Tanh", adam=False),
+    "network": lambda peer: trained(peer, (1, 10, 1), 0, "", adam=False),
+    "digits": lambda peer: trained(peer, (64, 128, 64, 10), 64, "ReLU", adam=True),
+    "mlp": lambda peer: trained(peer, (784, 256, 256, 10), 64, "Tanh", adam=False),
     "gelu": lambda peer: _function(peer, (1 << 20,), "gelu"),
     "gpt": gpt_step.make_step,
     "softmax": lambda peer: _function(peer, (1024, 512), "softmax"),
