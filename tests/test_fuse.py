@@ -397,7 +397,7 @@ def test_why_not_a_cycle() -> None:
     }"""
     cycle = "fusing would make a cycle: a step between them needs one and feeds the other"
     assert why(text, "a", "c") == cycle
-    assert why(text, "a", "m") == "matmul is a step of its own"
+    assert why(text, "a", "m") == "matmul reads its operands from memory"
     assert why(text, "m", "c") is None
 
 
@@ -634,5 +634,5 @@ def test_the_plan_as_text() -> None:
       store  %z: f32[B,3] = matmul %y, %w
 
     cut:
-      %y -> %z: matmul is a step of its own
+      %y -> %z: matmul reads its operands from memory
     """)

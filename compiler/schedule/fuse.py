@@ -16,7 +16,7 @@ rows, so that the kernel finds each block in the cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from heapq import heappop, heappush
 from typing import TypeAlias
 
@@ -115,7 +115,8 @@ class _Fuser:
             joined = attach(groups, storage, self.clusters, self.checks.why_apart)
         ordered = _in_order(joined, storage)
         stored = frozenset({*self.graph.inputs, *(v for g in ordered for v in g.stores)})
-        return FusionPlan(self.graph, tuple(ordered), _cuts([*cuts, *more], ordered), stored)
+        left = _cuts([*cuts, *more], ordered, storage.position)
+        return FusionPlan(self.graph, tuple(ordered), left, stored)
 
     def _enter_all(self) -> list[tuple[Edge, WhyNot]]:
         """Makes a group of each node and joins it to those above; returns what stays cut."""
@@ -394,7 +395,9 @@ def replacements(graph: Graph) -> dict[Value, Node]:
     return {graph.inputs[i]: plain_root(value).node for i, value in pairs if i is not None}
 
 
-def _cuts(refused: list[tuple[Edge, WhyNot]], groups: list[Group]) -> tuple[Cut, ...]:
+def _cuts(
+    refused: list[tuple[Edge, WhyNot]], groups: list[Group], rank: Mapping[Node, int]
+) -> tuple[Cut, ...]:
     """The edges between groups, each once, without those whose producer is computed again."""
     again = {(n, m) for group in groups for n in group.again for m in (*group.nodes, *group.again)}
     home = {n: group for group in groups if group.first or group.last for n in group.nodes}
@@ -405,7 +408,7 @@ def _cuts(refused: list[tuple[Edge, WhyNot]], groups: list[Group]) -> tuple[Cut,
         joined = inside is not None and inside is home.get(consumer)
         if (producer.node, consumer) not in again and not joined:
             cuts.setdefault((producer, consumer), Cut(producer, consumer, why))
-    return tuple(cuts.values())
+    return tuple(sorted(cuts.values(), key=lambda cut: rank[cut.consumer]))
 
 
 def _in_order(groups: list[Group], storage: Storage) -> list[Group]:

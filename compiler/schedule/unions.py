@@ -13,6 +13,7 @@ from .access import Access, is_over_lanes, is_reduction, runs_of, scatters_rows
 from .clusters import Cluster, Clusters, Edge
 
 PRODUCT = "matmul is a step of its own"
+OPERAND = "matmul reads its operands from memory"
 FOLLOWING = "it follows a product, and both run by blocks"
 
 MAX_COLUMNS = 4096
@@ -199,7 +200,9 @@ def reads_memory(node: Node, position: int) -> str:
     """Why a node must find an operand in memory, or "": no producer can be fused into it there."""
     name = node.prim.name
     match node.prim.lowering:
-        case Matmul() | Call():
+        case Matmul():
+            return OPERAND
+        case Call():
             return _alone(node)
         case Gather() if position == 0:
             return "take reads its first operand at positions that are data"
