@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from .aval import Aval
+from .dtypes import DType
 from .errors import CompileError, IRError
 from .ir import Params, Value, make_node
 
@@ -29,6 +30,25 @@ class Elementwise:
 
     python: str
     llvm: dict[str, str]
+
+
+@dataclass(frozen=True)
+class ElementwiseFunction(Elementwise):
+    """Scalar code that a user wrote: a function that generated code calls by its symbol.
+
+    Attributes:
+        symbol: its name in generated code, which tells apart what differs in any way.
+        module: an LLVM module that defines the symbol on numbers as registers hold them.
+        externs: the functions that the module needs.
+        dtype: in which it takes its operands; the kernel's own are converted.
+        result: the dtype of its result, likewise.
+    """
+
+    symbol: str
+    module: str
+    externs: tuple[str, ...]
+    dtype: DType
+    result: DType
 
 
 @dataclass(frozen=True)
@@ -107,6 +127,7 @@ class Primitive:
         from_type: parameters that the result's type implies, so that text leaves them out.
         view: whether eager mode's result shares memory with its first operand.
         batch: the batching rule, for `vmap`; `primitives/batching.py` says what it does.
+        label: what kernels and buffers are named after; the primitive's name, unless given.
     """
 
     name: str
@@ -118,6 +139,10 @@ class Primitive:
     from_type: tuple[str, ...] = ()
     view: bool = False
     batch: Callable[..., Any] | None = None
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", self.label or self.name)
 
     def infer(self, avals: tuple[Aval, ...], params: Params) -> tuple[Aval, ...]:
         """Types of the results.  Raises IRError, headed by the primitive's name."""
@@ -164,6 +189,7 @@ class Primitive:
 
 
 _registry: dict[str, Primitive] = {}
+_users: dict[str, Primitive] = {}
 
 
 def register(primitive: Primitive) -> Primitive:
@@ -174,11 +200,21 @@ def register(primitive: Primitive) -> Primitive:
     return primitive
 
 
+def register_user(primitive: Primitive) -> Primitive:
+    """Makes a primitive that a user wrote known by its name, which depends on its code.
+
+    One may come again with another gradient; text means the last one.
+    """
+    _users[primitive.name] = primitive
+    return primitive
+
+
 def get(name: str) -> Primitive:
     """The primitive called `name`; KeyError if there is none."""
-    return _registry[name]
+    found = _registry.get(name)
+    return _users[name] if found is None else found
 
 
 def all_primitives() -> tuple[Primitive, ...]:
-    """Every registered primitive, in the order of declaration."""
+    """Every registered primitive, in the order of declaration; none that users wrote."""
     return tuple(_registry.values())

@@ -47,6 +47,7 @@ from .functions.public import *  # noqa: F403  # its __all__ is part of the one 
 from .generator import Generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from .grad_mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .printing import set_printoptions
+from .scalar_function import elementwise
 from .tensor import Tensor
 
 float = float32
@@ -80,6 +81,7 @@ __all__ = [
     "device",
     "double",
     "dtype",
+    "elementwise",
     "empty",
     "empty_like",
     "enable_grad",

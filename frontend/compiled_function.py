@@ -21,7 +21,7 @@ from .context import current
 from .core import TensorBase, shape_of
 from .defaults import default_float
 from .errors import UntraceableError
-from .guards import compiled_guards, name_guards
+from .guards import Guard, compiled_guards, name_guards
 from .record import Leaf, Recording, record, repeats
 from .size_guards import Sizes, SizesLearnt
 from .specialisation import MISS, Specialisation
@@ -55,6 +55,8 @@ class CompiledFunction(Generic[P, R]):
     def __init__(
         self, function: Callable[P, R], options: CompileOptions, named_after: Any = None
     ) -> None:
+        own = ("__dict__",) if inspect.isfunction(function) else ()  # an object's are about it
+        functools.update_wrapper(self, function, updated=own)
         self._function: Callable[..., Any] = function
         self._options = options
         self._described: Any = function if named_after is None else named_after
@@ -62,7 +64,6 @@ class CompiledFunction(Generic[P, R]):
         self._specialisations: dict[Any, list[Any]] = {}
         self._static_floats: set[Any] = set()
         self._last: Any = None
-        functools.update_wrapper(self, function)
 
     @property
     def name(self) -> str:
@@ -225,7 +226,9 @@ class CompiledFunction(Generic[P, R]):
         from .differentiable import DifferentiableForward
 
         options = self.runtime_options()
-        guard = compiled_guards(list(name_guards(self._function)))
+        guard = compiled_guards(
+            [*name_guards(self._function), *map(Guard.of, recording.outside.reads)]
+        )
         if recording.backward is not None:
             return DifferentiableForward(recording, options, guard)
         return Specialisation(recording, compile_graph(recording.graph, options), guard)

@@ -8,28 +8,25 @@ change.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from ..runtime.frozen import MISSING, Read
+
 PLAIN = (bool, int, float, str, bytes, type(None))
-_MISSING = object()
 
 
-@dataclass(frozen=True, eq=False)
-class Guard:
-    """That something read by name is still what the trace saw.
-
-    Attributes:
-        origin: what was read, for people: `global net`, `closure variable scale`.
-        place: the mapping or cell that was read.
-        key: the name in the mapping; None for a cell.
-        seen: what it held.
-    """
+class Guard(Read):
+    """That something read by name is still what the trace saw."""
 
     origin: str
     place: Any
     key: str | None
     seen: Any
+
+    @classmethod
+    def of(cls, read: Read) -> Guard:
+        """The guard on what somebody read."""
+        return cls(read.origin, read.place, read.key, read.seen)
 
     def expression(self, number: int) -> str:
         """The condition, over names that `names` binds."""
@@ -40,6 +37,10 @@ class Guard:
         )
         if not isinstance(self.seen, PLAIN) or self.seen is None or isinstance(self.seen, bool):
             return f"{read} is s{number}"
+        if isinstance(self.seen, float):  # nan is equal to itself here, and 0.0 is not -0.0
+            return (
+                f"(v := {read}) is s{number} or type(v) is float and v.hex() == {self.seen.hex()!r}"
+            )
         return f"type(v := {read}) is t{number} and v == s{number}"
 
     def names(self, number: int) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def name_guards(function: Callable[..., Any]) -> Iterator[Guard]:
 
 def compiled_guards(guards: Sequence[Guard]) -> Callable[[], bool]:
     """One function that tells whether all guards hold."""
-    names: dict[str, Any] = {"missing": _MISSING}
+    names: dict[str, Any] = {"missing": MISSING}
     for number, guard in enumerate(guards):
         names.update(guard.names(number))
     conditions = [guard.expression(number) for number, guard in enumerate(guards)]

@@ -17,18 +17,24 @@ from .errors import UntraceableError
 from .frames import place
 
 if TYPE_CHECKING:
+    from ..runtime.frozen import Read
     from .tensor import Tensor
 
 _ATTRIBUTES = ("entry", "index", "history", "_requires_grad")
 
 
 class Outside:
-    """The changes that one trace has made outside of itself."""
+    """The changes that one trace has made outside of itself.
+
+    Attributes:
+        reads: what functions that were compiled for the trace read when that was done.
+    """
 
     def __init__(self) -> None:
         self._undo: list[Callable[[], None]] = []
         self._tensors: dict[Tensor, tuple[list[Any], str]] = {}
         self._own: set[Tensor] = set()
+        self.reads: list[Read] = []
 
     def made(self, tensor: Tensor) -> None:
         """Notes a tensor on real memory that the traced code made, and so may change."""

@@ -85,7 +85,7 @@ class Compilation:
         if stage == "asm":
             return self.assembly
         if stage == "llvm" or (stage == "kernel" and self.options.emitter == "numba"):
-            return self.spec.source
+            return self.spec.text
         return self.scheduled.text(stage) or f"// {self.graph.name} has no kernels\n"
 
 

@@ -293,6 +293,10 @@ class Trace:
             elif storage in known:
                 self.names[value] = self._unique(known[storage])
 
+    def locate(self, tensor: TensorBase, loc: Loc) -> None:
+        """Notes another line that a result comes from."""
+        self._add_locs(self.read(tensor).node, [loc])
+
     def _add_locs(self, node: Node, locs: Sequence[Loc]) -> None:
         known = self.locs.get(node)
         if known is None:

@@ -108,7 +108,7 @@ def _fresh(key: Key | None, spec: ProgramSpec, options: Options) -> Executable:
     if spec.backend == "numba":
         return _load_python_text(spec, options)
     images, externs = emit_objects(
-        spec.source, spec.entry, host_target(), options.opt_level, spec.externs
+        spec.source, spec.entry, host_target(), options.opt_level, spec.externs, spec.modules
     )
     spec = replace(spec, externs=externs)
     executable = link_program(spec, images)

@@ -23,11 +23,15 @@ from .host import host_target
 
 LOOP_VECTORIZATION = False
 SLP_VECTORIZATION = False
-"""Our kernels hold vectors already; LLVM's search for more costs time and finds nothing."""
+"""Our kernels hold vectors already; LLVM's search for more costs time and finds nothing, but in the
+scalar functions of users."""
 
 LEVEL = 1
 """Optimisation level where nobody asks for another: on a training step, GELU, softmax and a product
 the code of levels 2 and 3 is as fast, and takes up to a quarter more time to make."""
+
+_DESCRIPTION = re.compile(r"^(; ModuleID|source_filename|target ).*\n", re.MULTILINE)
+"""Lines of LLVM text that are not about the code."""
 
 _lock = threading.Lock()
 _serial = itertools.count()
@@ -58,16 +62,20 @@ def code_at(address: int, keep: Any) -> Code:
 
 
 def emit_object(
-    text: str, target: Target, level: int = LEVEL, externs: tuple[str, ...] = ()
+    text: str,
+    target: Target,
+    level: int = LEVEL,
+    externs: tuple[str, ...] = (),
+    modules: tuple[str, ...] = (),
 ) -> bytes:
-    """Object code of a module in LLVM text.
+    """Object code of a module in LLVM text, with others linked into it.
 
     Raises:
         CompileError: the text is not valid, or calls a function that it neither defines nor lists
             in `externs`.
     """
     with _lock:
-        module, machine = _optimised(text, target, level, externs)
+        module, machine = _optimised(text, target, level, externs, modules)
         return bytes(machine.emit_object(module))
 
 
@@ -77,12 +85,35 @@ def optimised_text(text: str, target: Target, level: int = LEVEL) -> str:
         return str(_optimised(text, target, level, None)[0])
 
 
+def optimised_function(text: str, name: str) -> str:
+    """One function of a module and what it needs, everything inlined, as text.
+
+    It stays scalar code, without names of files and machines: what it is, is in the text.
+    """
+    import llvmlite.binding as llvm
+
+    with _lock:
+        module, machine = _parsed(text, host_target(), None), _target_machine(host_target(), 2)
+        for value in (*module.functions, *module.global_variables):
+            if not value.is_declaration and value.name != name:
+                value.linkage = "internal"
+                if value.is_function:
+                    value.add_function_attribute("alwaysinline")
+        tuning = llvm.create_pipeline_tuning_options(speed_level=2)
+        tuning.loop_vectorization = tuning.slp_vectorization = False
+        passes = llvm.create_pass_builder(machine, tuning)
+        passes.getModulePassManager().run(module, passes)
+        module.get_function(name).add_function_attribute("alwaysinline")
+        return _DESCRIPTION.sub("", str(module)).strip() + "\n"
+
+
 def assembly(spec: ProgramSpec, target: Target | None = None, level: int = LEVEL) -> str:
     """The assembly code of a program of the llvm back end."""
     if spec.backend != "llvm":
         raise CompileError(f"{spec.name}: the {spec.backend} back end has no LLVM text to show")
     with _lock:
-        module, machine = _optimised(spec.source, target or host_target(), level, spec.externs)
+        target = target or host_target()
+        module, machine = _optimised(spec.source, target, level, spec.externs, spec.modules)
         return str(machine.emit_assembly(module))
 
 
@@ -139,12 +170,16 @@ def _new_machine(target: Target, level: int) -> Any:
     )
 
 
-def _parsed(text: str, target: Target, externs: tuple[str, ...] | None) -> Any:
+def _parsed(
+    text: str, target: Target, externs: tuple[str, ...] | None, modules: tuple[str, ...] = ()
+) -> Any:
     import llvmlite.binding as llvm
 
     host_target()
     try:
         module = llvm.parse_assembly(text)
+        for other in modules:
+            _link_in(module, llvm.parse_assembly(other))
         module.verify()  # before the optimiser, which crashes on what is wrong
     except RuntimeError as error:
         raise CompileError(f"LLVM rejects the generated code: {error}") from None
@@ -152,6 +187,15 @@ def _parsed(text: str, target: Target, externs: tuple[str, ...] | None) -> Any:
         _require_known(module, externs)
     module.triple, module.data_layout = target.triple, target.data_layout
     return module
+
+
+def _link_in(module: Any, other: Any) -> None:
+    """Makes `other` part of the module; what one defines for the other is for nobody else."""
+    named = [f.name for f in other.functions]
+    module.link_in(other)
+    for function in map(module.get_function, named):
+        if not function.is_declaration:
+            function.linkage = "internal"
 
 
 def _require_known(module: Any, externs: tuple[str, ...]) -> None:
@@ -167,14 +211,19 @@ def unknown_functions(names: Sequence[str]) -> CompileError:
 
 
 def _optimised(
-    text: str, target: Target, level: int, externs: tuple[str, ...] | None
+    text: str,
+    target: Target,
+    level: int,
+    externs: tuple[str, ...] | None,
+    modules: tuple[str, ...] = (),
 ) -> tuple[Any, Any]:
     """The module after LLVM's passes, and the machine to emit it for."""
     import llvmlite.binding as llvm
 
-    module, machine = _parsed(text, target, externs), _target_machine(target, level)
+    module, machine = _parsed(text, target, externs, modules), _target_machine(target, level)
     tuning = llvm.create_pipeline_tuning_options(speed_level=level)
-    tuning.loop_vectorization, tuning.slp_vectorization = LOOP_VECTORIZATION, SLP_VECTORIZATION
+    tuning.slp_vectorization = SLP_VECTORIZATION
+    tuning.loop_vectorization = LOOP_VECTORIZATION or bool(modules)
     # Kernels are unrolled as they are emitted.
     tuning.loop_unrolling = tuning.loop_interleaving = False
     passes = llvm.create_pass_builder(machine, tuning)

@@ -84,7 +84,7 @@ def load_numba(spec: ProgramSpec) -> Code:
     if "np.float16" in spec.source:
         raise CompileError(f"{spec.name}: Numba has no float16 on CPUs; use backend='llvm'")
     try:
-        module = load_module(spec, NAMES)
+        module = load_module(spec, NAMES, "jitted")
     except NumbaError as error:
         raise CompileError(f"{spec.name}: Numba cannot compile the kernels: {error}") from error
     program = getattr(module, spec.entry)

@@ -37,14 +37,23 @@ class Objects(NamedTuple):
 
 
 def emit_objects(
-    text: str, entry: str, target: Target, level: int = LEVEL, externs: tuple[str, ...] = ()
+    text: str,
+    entry: str,
+    target: Target,
+    level: int = LEVEL,
+    externs: tuple[str, ...] = (),
+    modules: tuple[str, ...] = (),
 ) -> Objects:
     """The object code of a program in LLVM text.
+
+    Functions that users wrote are linked from other modules: their programs are compiled whole.
 
     Raises:
         CompileError: the text is not valid, or calls a function that it neither defines nor lists
             in `externs`.
     """
+    if modules:
+        return Objects([emit_object(text, target, level, externs, modules)], externs)
     try:
         *units, main = units_of(text, entry)
     except KeyError:  # LLVM says what is wrong

@@ -6,7 +6,7 @@ import ctypes
 import linecache
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,19 +14,27 @@ import numpy.typing as npt
 from ..compiler.codegen.spec import ProgramSpec
 from .externs import python_function
 from .native import Code
+from .user_functions import known_code
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def load_module(spec: ProgramSpec, names: Mapping[str, Any]) -> ModuleType:
-    """Executes a program's text in a module of its own, in which `names` are defined beforehand."""
+def load_module(
+    spec: ProgramSpec, names: Mapping[str, Any], form: Literal["jitted", "plain"] = "plain"
+) -> ModuleType:
+    """Executes a program's text in a module of its own, in which `names` are defined beforehand.
+
+    `form`: which form of users' functions the text is to call.
+    """
     filename = f"<taut kernels {spec.name} {spec.digest[:8]}>"
     lines = spec.source.splitlines(keepends=True)
     linecache.cache[filename] = (len(spec.source), None, lines, filename)
     module = ModuleType(f"taut_kernels_{spec.digest[:8]}")
     module.__dict__.update(names)
     for symbol in spec.externs:
-        module.__dict__[symbol] = python_function(symbol)
+        code = known_code(symbol)
+        found = python_function(symbol) if code is None else getattr(code, form)
+        module.__dict__[symbol] = found
     exec(compile(spec.source, filename, "exec"), module.__dict__)  # noqa: S102 (our own text)
     return module
 

@@ -52,8 +52,13 @@ def emit_llvm(program: Program, target: Target) -> ProgramSpec:
     """
     module = ir.Module(name=program.name)
     module.triple, module.data_layout = target.triple, target.data_layout
-    _ProgramEmitter(module, program, target).run()
-    externs = [f.name for f in module.functions if f.is_declaration]
+    emitter = _ProgramEmitter(module, program, target)
+    emitter.run()
+    functions = emitter.operations.functions.called
+    needed = {f.name for f in module.functions if f.is_declaration}
+    needed = needed.union(*(f.externs for f in functions.values()))
+    defined = {f.name for f in module.functions if not f.is_declaration} | functions.keys()
+    externs = needed - defined
     return ProgramSpec(
         name=program.name,
         backend="llvm",
@@ -66,6 +71,7 @@ def emit_llvm(program: Program, target: Target) -> ProgramSpec:
         slots=program.slots,
         symbols=program.symbols,
         checks=program.checks,
+        modules=tuple(f.module for f in functions.values()),
     )
 
 
@@ -75,7 +81,7 @@ class _ProgramEmitter:
     def __init__(self, module: ir.Module, program: Program, target: Target) -> None:
         self._module, self._program = module, program
         self._layout = layout_of(program)
-        self._operations = Operations(module)
+        self.operations = Operations(module)
         products = [part for part in program.parts if isinstance(part, RunMatmul)]
         self._products = Products(module, target, products)
         runs = [run for step in program.steps for run in kernel_runs(step)]
@@ -187,7 +193,7 @@ class _ProgramEmitter:
         if kernel not in self._kernels:
             name = self._module.get_unique_name(f"kernel.{kernel.name}")
             function = declare_kernel(self._module, kernel, name, kernel not in self._in_place)
-            emit_kernel(function, kernel, self._operations)
+            emit_kernel(function, kernel, self.operations)
             self._kernels[kernel] = function
         return self._kernels[kernel]
 

@@ -281,7 +281,9 @@ class _KernelEmitter:
                 return cast(self._builder, number, dtypes.i64, instruction.dtype)
             case Compute(primitive=primitive, operand_dtype=source, dtype=result):
                 operands = [registers[r][0] for r in instruction.operands]
-                return self._operations.compute(self._builder, primitive, operands, source, result)
+                return self._operations.compute(
+                    self._builder, primitive, operands, source, result, point.mask
+                )
 
     def _number(self, where: Index, point: Point, registers: Registers) -> ir.Value:
         positions = self._memory.positions(where, point, registers)

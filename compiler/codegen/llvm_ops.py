@@ -18,8 +18,9 @@ from llvmlite import ir
 from .. import dtypes, primitives  # noqa: F401 (registers them)
 from ..dtypes import DType
 from ..errors import CompileError
-from ..primitive import Elementwise, get
+from ..primitive import Elementwise, ElementwiseFunction, get
 from .llvm_cast import cast, round_to, widen
+from .llvm_functions import Functions
 from .llvm_values import (
     I1,
     constant,
@@ -38,6 +39,7 @@ class Operations:
 
     def __init__(self, module: ir.Module) -> None:
         self._math = VectorMath(module)
+        self.functions = Functions(module, self._math)
 
     def compute(
         self,
@@ -46,12 +48,20 @@ class Operations:
         operands: Sequence[ir.Value],
         source: DType,
         result: DType,
+        mask: ir.Value | None = None,
     ) -> ir.Value:
         """`primitive(operands)`; `source` is the operands' dtype (but of `select`'s condition).
+
+        Lanes where a mask is not set get anything.
 
         Raises:
             CompileError: the primitive has no scalar code for that dtype.
         """
+        lowering = _lowering_of(primitive)
+        if isinstance(lowering, ElementwiseFunction):
+            given = [cast(builder, o, source, lowering.dtype) for o in operands]
+            value = self.functions.call(builder, lowering, given, mask)
+            return cast(builder, value, lowering.result, result)
         code = _code_of(primitive, source)
         width = max(map(width_of, operands))
         operands = [spread(builder, o, width) for o in operands]
@@ -83,10 +93,15 @@ class Operations:
         return self.apply(builder, _COMBINATIONS[dtype.is_floating_point][how], (a, b), dtype)
 
 
-def _code_of(primitive: str, source: DType) -> str:
+def _lowering_of(primitive: str) -> Elementwise:
     lowering = get(primitive).lowering
     if not isinstance(lowering, Elementwise):
         raise CompileError(f"{primitive} is no elementwise primitive, so it has no scalar code")
+    return lowering
+
+
+def _code_of(primitive: str, source: DType) -> str:
+    lowering = _lowering_of(primitive)
     code = lowering.llvm.get(source.kind) or lowering.llvm.get("any")
     if code is None:
         raise CompileError(f"{primitive} has no LLVM code for {source.name}")

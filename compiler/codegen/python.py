@@ -39,7 +39,7 @@ from ..schedule.program import (
     Step,
     parts,
 )
-from .python_kernel import INDENT, helpers_of, kernel_source
+from .python_kernel import INDENT, functions_of, helpers_of, kernel_source
 from .python_matmul import BATCHES, PRODUCT, helpers_of_matmul, matmul_source
 from .python_text import Names, dim_text, signature_text, type_text
 from .spec import ProgramSpec, TableLayout, layout_of
@@ -114,7 +114,7 @@ def emit_python(program: Program) -> ProgramSpec:
         backend="numba",
         source=_ModulePrinter(program).module(),
         entry=ENTRY,
-        externs=tuple(dict.fromkeys(extern_name(s) for s in _calls(program))),
+        externs=tuple(_externs(program)),
         inputs=program.inputs,
         outputs=program.outputs,
         donations=program.donations,
@@ -127,6 +127,12 @@ def emit_python(program: Program) -> ProgramSpec:
 def extern_name(call: RunCall) -> str:
     """The symbol of a native function of the runtime: `taut_solve_f32`."""
     return f"taut_{call.function}_{call.dtype.name}"
+
+
+def _externs(program: Program) -> dict[str, None]:
+    """What the module needs: native functions, and those that users wrote."""
+    functions = [name for kernel in program.kernels for name in functions_of(kernel)]
+    return dict.fromkeys([*map(extern_name, _calls(program)), *functions])
 
 
 def _calls(program: Program) -> Iterator[RunCall]:
@@ -153,7 +159,7 @@ class _ModulePrinter:
         self.program = program
         self.layout: TableLayout = layout_of(program)
         self.helpers = self._needed_helpers()
-        names = Names([*_PRELUDE, *BATCHES, *map(extern_name, _calls(program))])
+        names = Names([*_PRELUDE, *BATCHES, *_externs(program)])
         self.kernels = {kernel: names.fresh(kernel.name) for kernel in program.kernels}
         self.sizes = {symbol: names.fresh(symbol) for symbol in program.symbols}
         self.buffers = [names.fresh(buffer.name) for buffer in program.buffers]

@@ -36,7 +36,7 @@ from .. import primitives  # noqa: F401 (registers them)
 from ..aval import Dim
 from ..dtypes import DType
 from ..errors import CompileError
-from ..primitive import Elementwise, get
+from ..primitive import Elementwise, ElementwiseFunction, get
 from ..schedule.loops import (
     Compute,
     Const,
@@ -73,6 +73,15 @@ def helpers_of(kernel: Kernel) -> set[str]:
     computes = (i for stage in kernel.stages for i in stage.body if isinstance(i, Compute))
     called = {_lowering(i).partition("(")[0] for i in computes}
     return called.intersection(_HELPERS)
+
+
+def functions_of(kernel: Kernel) -> Iterator[str]:
+    """The functions of users that a kernel calls."""
+    for instruction in (i for stage in kernel.stages for i in stage.body):
+        if isinstance(instruction, Compute):
+            lowering = get(instruction.primitive).lowering
+            if isinstance(lowering, ElementwiseFunction):
+                yield lowering.symbol
 
 
 class _KernelPrinter:

@@ -30,6 +30,7 @@ class ProgramSpec:
         entry: name of the entry function in it.
         externs: symbols that the runtime must provide.
         inputs, outputs, donations, slots, symbols, checks: as in `Program`.
+        modules: LLVM modules to link into the program's: functions that users wrote.
     """
 
     name: str
@@ -43,11 +44,17 @@ class ProgramSpec:
     slots: tuple[Dim, ...]
     symbols: tuple[str, ...]
     checks: tuple[str, ...]
+    modules: tuple[str, ...] = ()
 
     @cached_property
     def layout(self) -> TableLayout:
         """Which word of its table holds what."""
         return TableLayout.of(self.inputs, self.donations, self.slots, self.symbols)
+
+    @property
+    def text(self) -> str:
+        """All that is generated, for people."""
+        return "\n\n".join((self.source, *self.modules))
 
     @cached_property
     def digest(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..aval import Dim, dim_symbols, evaluate_dim, size_of
 from ..ir import Node, Value
-from ..primitive import Elementwise
+from ..primitive import Elementwise, ElementwiseFunction
 from .loops import Compute, Index, Load, Reduce, Stage, Store
 
 NOMINAL_SIZE = 64
@@ -32,6 +32,8 @@ def weight(node: Node) -> int:
     """The cost of one element of an elementwise node, in additions."""
     lowering = node.prim.lowering
     assert isinstance(lowering, Elementwise)
+    if isinstance(lowering, ElementwiseFunction):
+        return TRANSCENDENTAL
     kind = node.operands[0].aval.dtype.kind
     operation = lowering.llvm.get(kind) or lowering.llvm["any"]
     if operation.startswith("math"):

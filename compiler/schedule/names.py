@@ -18,7 +18,7 @@ def value_names(graph: Graph) -> dict[Value, str]:
     for value in (*graph.inputs, *(r for n in graph.nodes for r in n.results)):
         name = graph.names.get(value)
         while name is None or (name in taken and value not in graph.names):
-            stem = value.node.prim.name
+            stem = value.node.prim.label
             counts[stem] = counts.get(stem, 0) + 1
             name = f"{stem}{counts[stem]}"
         names[value] = name
@@ -30,7 +30,7 @@ def kernel_name(nodes: Sequence[Node]) -> str:
     working = [n for n in nodes if not (is_movement(n) or is_literal(n))] or nodes
     stems: list[str] = []
     for node in working:
-        stem = node.prim.name.removeprefix("reduce_")
+        stem = node.prim.label.removeprefix("reduce_")
         if not stems or stems[-1] != stem:
             stems.append(stem)
     kept = 0

@@ -24,6 +24,8 @@ UnaryFunction: TypeAlias = "Callable[[Tensor], Tensor]"
 OPERANDS = (TensorBase, int, float, np.generic, SymDim)
 """What may stand in an expression beside a tensor."""
 
+_ARGUMENTS = ("input", "other", "third")
+
 
 def described(function: Any, name: str, doc: str) -> Any:
     """A generated function under its name and with its documentation."""
@@ -46,20 +48,23 @@ def operands(name: str, *given: Any) -> tuple[Any, ...]:
     Raises:
         TypeError: one is neither, or none is a tensor.
     """
-    found = [_operand(name, position, x) for position, x in enumerate(given)]
+    found = [
+        operand(name, argument, position, x)
+        for position, (argument, x) in enumerate(zip(_ARGUMENTS, given, strict=False))
+    ]
     if not any(isinstance(x, TensorBase) for x in found):
         require_tensor(name, given[0])
     return tuple(found)
 
 
-def _operand(name: str, position: int, x: Any) -> Any:
+def operand(name: str, argument: str, position: int, x: Any) -> Any:
+    """One of the operands of the function `name`; see `operands`."""
     if isinstance(x, (TensorBase, int, float)):
         return x
     if isinstance(x, SymDim):
         return size_operand(x)
     if isinstance(x, np.generic):
         return x.item()
-    argument = ("input", "other", "third")[position]
     raise TypeError(
         f"{name}(): argument '{argument}' (position {position + 1}) must be Tensor, not "
         f"{type(x).__name__}"
