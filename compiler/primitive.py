@@ -96,9 +96,22 @@ class Matmul:
 
 @dataclass(frozen=True)
 class Call:
-    """A native function, called on contiguous buffers: LAPACK or a random generator."""
+    """A native function, called on contiguous buffers: LAPACK, or a random generator."""
 
     function: str
+
+
+@dataclass(frozen=True)
+class CallFunction(Call):
+    """A native function that a user wrote: `function` is its symbol, as generated code calls it.
+
+    It takes the addresses of operands and results, then all their sizes.
+
+    Attributes:
+        ranks: how many dimensions each operand and each result has.
+    """
+
+    ranks: tuple[int, ...]
 
 
 Lowering: TypeAlias = (

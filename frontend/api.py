@@ -34,6 +34,7 @@ from .create import (
     zeros,
     zeros_like,
 )
+from .custom_op import custom_op
 from .defaults import default_float as get_default_dtype
 from .defaults import set_default_dtype
 from .device import Device as device  # noqa: N813  # as above
@@ -78,6 +79,7 @@ __all__ = [
     "bool",
     "checkpoint",
     "compile",
+    "custom_op",
     "device",
     "double",
     "dtype",

@@ -20,7 +20,7 @@ class Composition:
     """Several primitives as one entry of the tape.
 
     Attributes:
-        name: of the entry.
+        name, label: of the entry.
         steps: `(run, *operands, **params) -> result`, where `run(primitive, *operands, **params)`
             is the result of a primitive.
         reference: the steps on arrays.
@@ -29,7 +29,7 @@ class Composition:
     view = False  # its result has memory of its own
 
     def __init__(self, name: str, steps: Callable[..., Any]) -> None:
-        self.name, self.steps = name, steps
+        self.name, self.label, self.steps = name, name, steps
 
     def reference(self, *arrays: Any, **params: Any) -> Any:
         """The steps on arrays."""

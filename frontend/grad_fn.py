@@ -21,7 +21,7 @@ class GradFn:
     @property
     def label(self) -> str:
         """The name as a printed tensor has it."""
-        label = self._entry.label or self._entry.primitive.name.title().replace("_", "")
+        label = self._entry.label or self._entry.primitive.label.title().replace("_", "")
         return label if "Backward" in label or label in _OWN_NAMES else f"{label}Backward0"
 
     def __repr__(self) -> str:

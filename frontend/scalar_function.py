@@ -25,15 +25,15 @@ from ..compiler.ir import Loc, Value
 from ..compiler.primitive import Cotangents, Primitive
 from ..runtime.frozen import Read, Unfrozen, freeze
 from ..runtime.user_functions import elementwise_primitive
-from .context import Mode, current, using
-from .core import TensorBase, shape_of
+from .context import current
+from .core import TensorBase
 from .defaults import default_float
 from .frames import place
 from .functions.operands import operand
-from .functions.promotion import converted, together
+from .functions.promotion import together
 from .guards import Guard, compiled_guards, name_guards
+from .recorded_gradient import recorded
 from .tape import apply
-from .trace import Trace
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -161,33 +161,18 @@ class ScalarFunction:
     def _pulled_back(
         self, ct: Value, out: Value, operands: Sequence[Value], path: Path | None
     ) -> Cotangents:
-        """The VJP rule: cotangents of the operands, recorded as nodes of nobody's graph."""
-        outer, trace = current().trace, Trace(f"{self.name}_vjp")
-        if outer is not None:
-            trace.outside = outer.outside
-        with using(Mode(trace, False)):
-            xs = [trace.wrap(x) for x in operands]
-            found = self._cotangents(trace.wrap(ct), trace.wrap(out), xs, path)
-            values = [_fitting(self, trace, c, x) for c, x in zip(found, operands, strict=True)]
-        if trace.inputs:
-            raise RuntimeError(
-                f"the gradient of {self.origin} reads a tensor that is none of its operands"
-                f"{place()}"
-            )
-        return values
+        """The VJP rule."""
+
+        def gradient(ct: Tensor, out: Tensor, *xs: Tensor) -> Any:
+            return self._cotangents(ct, out, xs, path)
+
+        return recorded(self.origin, gradient, (ct, out, *operands), operands)
 
     def _cotangents(
         self, ct: Tensor, out: Tensor, operands: Sequence[Tensor], path: Path | None
-    ) -> Sequence[Any]:
+    ) -> Any:
         if self._vjp is not None and not path:
-            found = self._vjp(ct, out, *operands)
-            found = found if isinstance(found, tuple) else (found,)
-            if len(found) != len(operands):
-                raise RuntimeError(
-                    f"the gradient of {self.origin} returned {len(found)} cotangents for "
-                    f"{len(operands)} operands{place()}"
-                )
-            return found
+            return self._vjp(ct, out, *operands)
         if self._grad is None:
             raise RuntimeError(
                 f"{self.origin} has no derivative; give it one with @{self.name}.grad above a "
@@ -234,18 +219,6 @@ class _State:
 
         arity = len(function._parameters)
         return elementwise_primitive(self._frozen, arity, dtype, floats, vjp, path)
-
-
-def _fitting(function: ScalarFunction, trace: Trace, found: Any, operand: Value) -> Value | None:
-    """A cotangent as a value of its operand's type."""
-    if found is None:
-        return None
-    if not isinstance(found, TensorBase) or shape_of(found) != operand.aval.shape:
-        raise RuntimeError(
-            f"the gradient of {function.origin} must return a tensor of the operand's shape "
-            f"{operand.aval.shape} or None, not {found!r}{place()}"
-        )
-    return trace.read(converted(found, operand.aval.dtype))  # type: ignore[arg-type]  # a tensor
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:

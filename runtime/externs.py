@@ -21,6 +21,7 @@ from .host import host_target
 from .keys import program_key
 from .native import emit_object, link
 from .options import default_options
+from .user_functions import known_array_code
 
 LAPACK = frozenset({"sgesv", "dgesv"})
 BLAS = frozenset({"sgemm", "dgemm"})
@@ -38,6 +39,9 @@ def resolve(names: Iterable[str]) -> dict[str, int]:
 
 def address_of(name: str) -> int:
     """The address of one symbol."""
+    users = known_array_code(name)
+    if users is not None:
+        return users.address
     if name.startswith("taut_"):
         return _own(name)[0]
     if name in LAPACK:
@@ -49,6 +53,10 @@ def address_of(name: str) -> int:
 
 def python_function(name: str) -> Callable[..., None]:
     """A function of taut's own as Python and Numba can call it; pointers are `array.ctypes`."""
+    users = known_array_code(name)
+    if users is not None:
+        kinds = [ctypes.c_void_p] * users.counts[0] + [ctypes.c_int64] * users.counts[1]
+        return ctypes.CFUNCTYPE(None, *kinds)(users.address)
     function, _ = parse_symbol(name)
     arguments = [_C_TYPES[letter] for letter in SIGNATURES[function]]
     return ctypes.CFUNCTYPE(None, *arguments)(address_of(name))

@@ -29,7 +29,7 @@ NumbaError: type[Exception] = import_module("numba.core.errors").NumbaError
 
 _IMPURE = re.compile(r"random|gil_|Py[A-Z_]|NRT_")
 _WIDE = {dtypes.f16: dtypes.f32}
-_WIDE |= dict.fromkeys((dtypes.u8, dtypes.i8, dtypes.i16, dtypes.i32), dtypes.i64)
+_WIDE |= dict.fromkeys((dtypes.u8, dtypes.u32, dtypes.i8, dtypes.i16, dtypes.i32), dtypes.i64)
 """What operands are widened to first: Numba has no float16, and computes integers in 64 bits."""
 
 _PLACEHOLDER = "taut_user_function"
@@ -137,12 +137,12 @@ def _compile(function: FrozenFunction, jitted: Any, arity: int, dtype: DType) ->
     except NumbaError as error:
         raise CompileError(
             f"Numba cannot compile {function.name} ({function.origin}) for {dtype.long_name}: "
-            f"{_reason(error)}"
+            f"{reason(error)}"
         ) from None
     return next(iter(jitted.overloads.values()))
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The one line of Numba's message that says what is wrong."""
     lines = re.sub(r"\x1b\[\d*m", "", str(error)).splitlines()
     noise = ("Failed in", "File ", "During:", "This error", "There are", "Known signatures", "^")

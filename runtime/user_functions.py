@@ -16,9 +16,9 @@ import numpy.typing as npt
 from ..compiler.aval import Aval, symbol
 from ..compiler.dtypes import DType
 from ..compiler.ir import Graph
-from ..compiler.primitive import Cotangents, ElementwiseFunction, Primitive
+from ..compiler.primitive import CallFunction, Cotangents, ElementwiseFunction, Primitive
 from ..compiler.primitives.create import graph_input
-from ..compiler.primitives.user import elementwise_function
+from ..compiler.primitives.user import array_function, elementwise_function
 from .frozen import FrozenFunction
 
 Array = npt.NDArray[Any]
@@ -46,12 +46,68 @@ class ScalarCode:
     plain: Callable[..., Any]
 
 
+@dataclass(frozen=True, eq=False)
+class ArrayCode:
+    """A compiled function of arrays.
+
+    Attributes:
+        symbol: its name, which depends on its code and types.
+        address: where it is.
+        counts: how many addresses and how many sizes it takes.
+        ranks: how many dimensions each operand and result has.
+        jitted: for Python to call.
+        keep: what must live as long as the function.
+    """
+
+    symbol: str
+    address: int
+    counts: tuple[int, int]
+    ranks: tuple[int, ...]
+    jitted: Callable[..., Any]
+    keep: Any
+
+
 _known: dict[str, ScalarCode] = {}
+_known_arrays: dict[str, ArrayCode] = {}
 
 
 def known_code(name: str) -> ScalarCode | None:
     """The user's function that generated code calls by this name, if it is one."""
     return _known.get(name)
+
+
+def known_array_code(name: str) -> ArrayCode | None:
+    """The user's function of arrays that generated code calls by this name, if it is one."""
+    return _known_arrays.get(name)
+
+
+def array_primitive(
+    function: FrozenFunction,
+    operands: Sequence[Aval],
+    results: Sequence[Aval],
+    several: bool,
+    vjp: Callable[..., Cotangents],
+) -> Primitive:
+    """The primitive that calls a function of arrays; see `array_code`.
+
+    Raises:
+        CompileError: Numba cannot compile the function for these types.
+    """
+    from .array_code import array_code
+
+    code = array_code(function, operands, results, several)
+    code = _known_arrays.setdefault(code.symbol, code)
+
+    def reference(*arrays: Array, dtypes: Sequence[DType], shapes: Sequence[Any]) -> Any:
+        del dtypes
+        given = [np.array(a, order="C") for a in arrays]  # its own: it may write there
+        returned = code.jitted(*given)
+        found = returned if several else (returned,)
+        outputs = [np.asarray(r, a.dtype.numpy) for r, a in zip(found, results, strict=True)]
+        return (*outputs, np.array([o.shape for o in outputs] == [*map(tuple, shapes)]))
+
+    lowering = CallFunction(code.symbol, code.ranks)
+    return array_function(function.name, tuple(operands), lowering, reference, vjp)
 
 
 def elementwise_primitive(

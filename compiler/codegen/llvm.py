@@ -224,10 +224,10 @@ class _ProgramEmitter:
         pointers = [self._pointer(b) for b in step.buffers]
         integers = [as_value(self._sizes(n)) for n in step.integers]
         numbers = [*integers, *(ir.Constant(F64, x) for x in step.floats)]
-        if step.function == "solve":
+        if step.function == "solve" or step.is_users:
             arguments = [*pointers, *numbers]
-            name = f"taut_solve_{step.dtype.name}"
-            self._builder.call(self._extern(name, [a.type for a in arguments]), arguments)
+            function = self._extern(step.symbol, [a.type for a in arguments])
+            self._builder.call(function, arguments)
         else:
             from . import random  # here, since few programs draw
 

@@ -124,15 +124,10 @@ def emit_python(program: Program) -> ProgramSpec:
     )
 
 
-def extern_name(call: RunCall) -> str:
-    """The symbol of a native function of the runtime: `taut_solve_f32`."""
-    return f"taut_{call.function}_{call.dtype.name}"
-
-
 def _externs(program: Program) -> dict[str, None]:
     """What the module needs: native functions, and those that users wrote."""
     functions = [name for kernel in program.kernels for name in functions_of(kernel)]
-    return dict.fromkeys([*map(extern_name, _calls(program)), *functions])
+    return dict.fromkeys([*(call.symbol for call in _calls(program)), *functions])
 
 
 def _calls(program: Program) -> Iterator[RunCall]:
@@ -248,4 +243,4 @@ class _ModulePrinter:
         pointers = [f"{self.buffers[number]}.ctypes" for number in step.buffers]
         integers = [dim_text(n, self.sizes) for n in step.integers]
         floats = [repr(float(value)) for value in step.floats]
-        return f"{extern_name(step)}({', '.join([*pointers, *integers, *floats])})"
+        return f"{step.symbol}({', '.join([*pointers, *integers, *floats])})"

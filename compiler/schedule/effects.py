@@ -22,8 +22,6 @@ from .program import (
     parts,
 )
 
-_CALL_OPERANDS = {"solve": 2}
-
 
 def reads(step: Step) -> set[int]:
     """The buffers whose contents a step uses."""
@@ -35,7 +33,7 @@ def reads(step: Step) -> set[int]:
         case RunSweep() | RunBlocks():
             return {buffer for part in parts(step) for buffer in reads(part)}
         case RunCall():
-            return set(step.buffers[: _CALL_OPERANDS.get(step.function, 1)])
+            return set(step.buffers[: step.operands])
         case RunCopy():
             return {step.source}
         case RunCheck():
@@ -53,7 +51,7 @@ def writes(step: Step) -> set[int]:
         case RunSweep() | RunBlocks():
             return {buffer for part in parts(step) for buffer in writes(part)}
         case RunCall():
-            return set(step.buffers[_CALL_OPERANDS.get(step.function, 1) :])
+            return set(step.buffers[step.operands :])
         case RunCopy():
             return {step.target}
         case RunCheck():

@@ -17,9 +17,10 @@ import numpy.typing as npt
 
 from .. import primitives  # noqa: F401 (registers them)
 from ..aval import Aval, Dim, evaluate_dim
+from ..dtypes import from_numpy
 from ..errors import CheckFailed
 from ..ir import solve_sizes
-from ..primitive import get
+from ..primitive import CallFunction, get
 from ..target import REDUCTION_LANES
 from .blocks import blocks_of
 from .loops import (
@@ -179,6 +180,9 @@ def _matrices(view: MatrixView, shape: tuple[int, ...], memory: _Memory) -> Arra
 def _call(step: RunCall, memory: _Memory) -> None:
     buffers = [memory.buffers[b] for b in step.buffers]
     integers = [memory.size(i) for i in step.integers]
+    if step.is_users:
+        _call_users(step, buffers, integers)
+        return
     if step.function == "solve":
         batch, n, columns = integers
         a, b = buffers[0].reshape(batch, n, n), buffers[1].reshape(batch, n, columns)
@@ -192,6 +196,18 @@ def _call(step: RunCall, memory: _Memory) -> None:
             params["dtype"] = step.dtype
         results = get(step.function).reference(buffers[0], **params)
     for buffer, result in zip(buffers[-len(results) :], results, strict=True):
+        buffer[:] = np.asarray(result).ravel()
+
+
+def _call_users(step: RunCall, buffers: Sequence[Array], sizes: Sequence[int]) -> None:
+    primitive, left = get(step.function), list(sizes)
+    assert isinstance(primitive.lowering, CallFunction)
+    shapes = [tuple(left.pop(0) for _ in range(rank)) for rank in primitive.lowering.ranks]
+    count = step.operands
+    given = [b.reshape(shape) for b, shape in zip(buffers[:count], shapes, strict=False)]
+    of_results = tuple(from_numpy(b.dtype) for b in buffers[count:-1])
+    results = primitive.reference(*given, shapes=tuple(shapes[count:-1]), dtypes=of_results)
+    for buffer, result in zip(buffers[count:], results, strict=True):
         buffer[:] = np.asarray(result).ravel()
 
 

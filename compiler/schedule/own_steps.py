@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..aval import Dim, Shape, size_of
 from ..errors import WhyNot
 from ..ir import Node, Value
-from ..primitive import Call
+from ..primitive import Call, CallFunction
 from .access import is_literal, plain_root
 from .builder import Builder
 from .indexing import Data, Expr, linear, split, strides, unflatten
@@ -34,6 +34,8 @@ FLOAT_PARAMS = {
 def call_arguments(node: Node) -> tuple[tuple[Dim, ...], tuple[float, ...]]:
     """The integers and floats that a native function takes, as `RunCall` describes them."""
     name, params = node.prim.name, node.params
+    if isinstance(node.prim.lowering, CallFunction):
+        return tuple(d for v in (*node.operands, *node.results) for d in v.aval.shape), ()
     if name == "solve":
         *batch, rows, columns = node.operands[1].aval.shape
         return (size_of(batch), rows, columns), ()
@@ -84,7 +86,10 @@ def lower_call(lowered: Lowered, group: Group) -> None:
     integers, floats = call_arguments(node)
     dtype = node.results[0].aval.dtype
     buffers, name = (*operands, *results), lowered.names[node.results[0]]
-    lowered.steps.append(RunCall(lowering.function, dtype, buffers, integers, floats, name))
+    is_users = isinstance(lowering, CallFunction)
+    counts = len(operands), is_users
+    step = RunCall(lowering.function, dtype, buffers, integers, floats, name, *counts)
+    lowered.steps.append(step)
 
 
 def lower_scatter(lowered: Lowered, group: Group) -> None:

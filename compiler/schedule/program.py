@@ -124,7 +124,8 @@ class RunCall:
     `uniform`, `normal`: buffers (state, out, new state), integers (count,).
     `integers`: the same with integers (count, low, high).  `bernoulli`: the same with floats (p,);
     `uniform_between`: with (low, high); `normal_scaled`: with (mean, std).
-    `of` is the name of the first result, for people.
+    A function that a user wrote: buffers (operands, results), integers (all their sizes).
+    `of` is the name of the first result, for people; `operands` are so many of the buffers.
     """
 
     function: str
@@ -133,6 +134,13 @@ class RunCall:
     integers: tuple[Dim, ...] = ()
     floats: tuple[float, ...] = ()
     of: str | None = field(default=None, compare=False)
+    operands: int = 1
+    is_users: bool = False
+
+    @property
+    def symbol(self) -> str:
+        """What generated code calls: `taut_solve_f32`, or the user's function."""
+        return self.function if self.is_users else f"taut_{self.function}_{self.dtype.name}"
 
 
 @dataclass(frozen=True)
