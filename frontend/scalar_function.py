@@ -49,12 +49,14 @@ class ScalarFunction:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self.scalar_function = function
-        self._parameters = _parameters(function)
+        plain: Any = getattr(function, "py_func", function)
+        self._signature = _signature(plain)
+        self._parameters = tuple(self._signature.parameters)
+        self.scalar_function: Callable[..., Any] = plain
         self._grad: ScalarFunction | None = None
         self._vjp: Callable[..., Any] | None = None
         self._state: _State | None = None
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, plain)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function of each element, its operands brought together as built-ins do it.
@@ -125,12 +127,14 @@ class ScalarFunction:
 
     def _bound(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         """The operands in order, those left out by their defaults."""
-        try:
-            bound = inspect.signature(self.scalar_function).bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{self.name}() {error}{place()}") from None
-        bound.apply_defaults()
-        pairs = enumerate(bound.arguments.items())
+        if kwargs or len(args) != len(self._parameters):
+            try:
+                bound = self._signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{self.name}() {error}{place()}") from None
+            bound.apply_defaults()
+            args = bound.args
+        pairs = enumerate(zip(self._parameters, args, strict=True))
         return [operand(self.name, name, position, x) for position, (name, x) in pairs]
 
     def _applied(self, operands: Sequence[Any], path: Path | None) -> Tensor:
@@ -221,17 +225,22 @@ class _State:
         return elementwise_primitive(self._frozen, arity, dtype, floats, vjp, path)
 
 
-def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
-    """The names of a scalar function's operands."""
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """The signature of a scalar function.
+
+    Raises:
+        TypeError: it has not a fixed number of parameters.
+    """
     if not inspect.isfunction(function):
         raise TypeError(f"elementwise takes a Python function, not {function!r}{place()}")
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(function).parameters.values()
+    signature = inspect.signature(function)
+    parameters = signature.parameters.values()
     if not parameters or any(p.kind not in kinds for p in parameters):
         raise TypeError(
             f"{function.__name__} must have a fixed number of operands, at least one{place()}"
         )
-    return tuple(p.name for p in parameters)
+    return signature
 
 
 def elementwise(function: Callable[..., Any]) -> ScalarFunction:

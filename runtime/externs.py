@@ -117,7 +117,19 @@ def _use_one_thread() -> None:
             library.scipy_openblas_set_num_threads(1)
 
 
+def _numbas(name: str) -> int:
+    """One of the functions that Numba's code calls."""
+    import importlib
+
+    import llvmlite.binding as llvm
+
+    importlib.import_module("numba")
+    return int(llvm.address_of_symbol(name) or 0)
+
+
 def _c_library(name: str) -> int:
+    if name.startswith("numba_"):
+        return _numbas(name)
     for library in _c_libraries():
         function = getattr(library, name, None)
         if function is not None:

@@ -75,12 +75,11 @@ def scalar_code(
 # --- Numba ----------------------------------------------------------------------------------------
 
 
-def _njit(function: Any, is_weak: bool, options: dict[str, Any] | None = None) -> Any:
-    kept = {k: v for k, v in (options or {}).items() if k in ("fastmath", "inline")}
-    chosen: dict[str, Any] = {**kept, "error_model": "numpy"}
-    if is_weak:
-        chosen["pipeline_class"] = WeakCompiler
-    return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **chosen)(function)
+def _njit(function: Any, is_weak: bool) -> Any:
+    """The function for Numba to compile: as IEEE has it, whatever its options were elsewhere."""
+    chosen: dict[str, Any] = {"pipeline_class": WeakCompiler} if is_weak else {}
+    without = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return numba.njit(error_model="numpy", **without, **chosen)(function)
 
 
 def _jitted(function: FrozenFunction, is_weak: bool, known: dict[int, Any]) -> Any:
@@ -96,7 +95,7 @@ def _jitted(function: FrozenFunction, is_weak: bool, known: dict[int, Any]) -> A
         made = function.made(of)
         if is_weak:
             made.__code__ = weak(made.__code__)
-        known[id(function)] = _njit(made, is_weak, function.options)
+        known[id(function)] = _njit(made, is_weak)
     if known[id(function)] is None:
         raise CompileError(f"{function.name} calls itself, which no scalar function may")
     return known[id(function)]

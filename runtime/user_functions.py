@@ -155,8 +155,10 @@ class _Reference:
 
     def __call__(self, *operands: Any) -> Array:
         arrays = [np.asarray(o, self._dtype.numpy) for o in operands]
-        shape = np.broadcast_shapes(*(a.shape for a in arrays))
-        flat = [np.broadcast_to(a, shape).reshape(-1) for a in arrays]
+        if len({a.shape for a in arrays}) > 1:
+            arrays = list(np.broadcast_arrays(*arrays))
+        shape = arrays[0].shape
+        flat = [a.reshape(-1) for a in arrays]
         (result,) = self._program(flat)
         return result.reshape(shape)
 

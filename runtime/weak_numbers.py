@@ -87,12 +87,22 @@ def _replaced(func_ir: Any, typemap: Any, block: Any) -> bool:
     for statement in block.body:
         expression = getattr(statement, "value", None)
         if isinstance(statement, ir.Assign) and isinstance(expression, ir.Expr):
+            constant = _module_constant(typemap, expression)
+            if constant is not None:
+                statement.value, changed = ir.Const(constant, statement.loc), True
             for constant in _weakened(func_ir, typemap, expression, statement):
                 body.append(constant)
                 changed = True
         body.append(statement)
     block.body = body
     return changed
+
+
+def _module_constant(typemap: Any, expression: Any) -> Any:
+    """The number that `math.pi` and its like are, as float32."""
+    of = typemap.get(expression.value.name) if expression.op == "getattr" else None
+    value = getattr(of.pymod, expression.attr, None) if isinstance(of, types.Module) else None
+    return np.float32(value) if type(value) is float else None
 
 
 def _weakened(func_ir: Any, typemap: Any, expression: Any, statement: Any) -> Iterator[Any]:

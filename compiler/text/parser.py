@@ -16,6 +16,7 @@ uses is dropped, as anywhere.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,6 +32,9 @@ from .attributes import missing_attribute, parse_attributes
 from .lexer import Cursor, Token, suggestion
 from .printer import VERSION
 from .terms import WORDS, parse_locs, parse_type
+
+
+_USERS_NAME = re.compile(r"\w+_[0-9a-f]{12}")
 
 
 def parse_graph(text: str, source: str = "<text>") -> Graph:
@@ -220,6 +224,11 @@ def _parse_primitive(cursor: Cursor) -> Primitive:
         return get(token.text)
     except KeyError:
         hint = suggestion(token.text, (p.name for p in all_primitives()))
+        if not hint and _USERS_NAME.fullmatch(token.text):
+            hint = (
+                "; if it is a function that a user wrote, text holds its name alone: import what "
+                "defines it, and call it once on tensors of these dtypes"
+            )
         cursor.fail(f"unknown primitive {token.text!r}{hint}", token)
 
 
