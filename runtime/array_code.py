@@ -14,7 +14,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..compiler.aval import Aval
 from ..compiler.dtypes import DType
@@ -78,33 +78,62 @@ def _jitted(function: FrozenFunction, known: dict[int, Any]) -> Any:
     return known[id(function)]
 
 
+class _Array(NamedTuple):
+    """A parameter of the entry, and the names of its sizes."""
+
+    name: str
+    aval: Aval
+
+    @property
+    def sizes(self) -> list[str]:
+        """Names of its sizes."""
+        return [f"{self.name}_{axis}" for axis in range(self.aval.ndim)]
+
+    @property
+    def shape(self) -> str:
+        """Its shape, as a tuple."""
+        return f"({''.join(f'{size}, ' for size in self.sizes)})"
+
+    def view(self, shape: str) -> str:
+        """Its memory as an array."""
+        dtype = self.aval.dtype
+        return f"carray({self.name}, {shape}, types.{_type_name(dtype)})"
+
+    def given(self) -> str:
+        """The array as an operand."""
+        return self.view(self.shape) if self.aval.ndim else f"{self.view('(1,)')}.reshape(())"
+
+    def fit(self, result: str) -> list[str]:
+        """The condition that a result fits; a number always does."""
+        return [f"{result}.shape == {self.shape}"] if self.aval.ndim else []
+
+    def filled(self, result: str) -> list[str]:
+        """Copies a result, element by element: Numba compiles an assignment of arrays for long."""
+        if not self.aval.ndim:
+            return [f"{self.view('(1,)')}[0] = {result}"]
+        count = " * ".join(self.sizes)
+        lines = [f"{self.name}_flat = {self.view(f'({count},)')}"]
+        lines += [f"for i, v in enumerate({result}.flat):", f"    {self.name}_flat[i] = v"]
+        return lines
+
+
 def _entry_text(operands: Sequence[Aval], results: Sequence[Aval], several: bool) -> str:
     """The function that programs call, as Python."""
-    pointers = [f"x{i}" for i in range(len(operands))] + [f"y{i}" for i in range(len(results))]
-    sizes = [
-        [f"{name}_{axis}" for axis in range(aval.ndim)]
-        for name, aval in zip(pointers, (*operands, *results), strict=True)
-    ]
-    views = [
-        f"carray({name}, ({''.join(f'{n}, ' for n in of)}), types.{_type(aval.dtype)})"
-        for name, of, aval in zip(pointers, sizes, (*operands, *results), strict=True)
-    ]
-    given, places = views[: len(operands)], views[len(operands) :]
-    found = [f"r{i}" for i in range(len(results))]
-    returned = f"({', '.join(found)},)" if several else found[0]
-    fit = [
-        f"{r}.shape == ({''.join(f'{n}, ' for n in of)})"
-        for r, of in zip(found, sizes[len(operands) :], strict=True)
-    ]
-    parameters = ", ".join([*pointers, "success", *(n for of in sizes for n in of)])
+    xs = [_Array(f"x{i}", aval) for i, aval in enumerate(operands)]
+    ys = [_Array(f"y{i}", aval) for i, aval in enumerate(results)]
+    found = {y: f"r{i}" for i, y in enumerate(ys)}
+    returned = f"({', '.join(found.values())},)" if several else found[ys[0]]
+    fit = [condition for y, r in found.items() for condition in y.fit(r)]
+    sizes = [size for array in (*xs, *ys) for size in array.sizes]
+    parameters = ", ".join([*(x.name for x in xs), *(y.name for y in ys), "success", *sizes])
     lines = [
         f"def entry({parameters}):",
         "    ok = carray(success, (1,), types.uint8)",
         "    ok[0] = 0",
         "    try:",
-        f"        {returned} = function({', '.join(given)})",
-        f"        if {' and '.join(fit)}:",
-        *(f"            {place}[...] = {r}" for place, r in zip(places, found, strict=True)),
+        f"        {returned} = function({', '.join(x.given() for x in xs)})",
+        f"        if {' and '.join(fit) or True}:",
+        *(f"            {line}" for y, r in found.items() for line in y.filled(r)),
         "            ok[0] = 1",
         "    except Exception:",
         "        ok[0] = 0",
@@ -112,5 +141,5 @@ def _entry_text(operands: Sequence[Aval], results: Sequence[Aval], several: bool
     return "\n".join(lines)
 
 
-def _type(dtype: DType) -> str:
+def _type_name(dtype: DType) -> str:
     return "boolean" if dtype.kind == "bool" else dtype.long_name

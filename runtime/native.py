@@ -178,8 +178,7 @@ def _parsed(
     host_target()
     try:
         module = llvm.parse_assembly(text)
-        for other in modules:
-            _link_in(module, llvm.parse_assembly(other))
+        _link_in(module, [llvm.parse_assembly(other) for other in modules])
         module.verify()  # before the optimiser, which crashes on what is wrong
     except RuntimeError as error:
         raise CompileError(f"LLVM rejects the generated code: {error}") from None
@@ -189,10 +188,11 @@ def _parsed(
     return module
 
 
-def _link_in(module: Any, other: Any) -> None:
-    """Makes `other` part of the module; what one defines for the other is for nobody else."""
-    named = [f.name for f in other.functions]
-    module.link_in(other)
+def _link_in(module: Any, others: Sequence[Any]) -> None:
+    """Makes others part of the module; what one defines for another is for nobody else."""
+    named = {f.name for other in others for f in other.functions}
+    for other in others:
+        module.link_in(other)
     for function in map(module.get_function, named):
         if not function.is_declaration:
             function.linkage = "internal"

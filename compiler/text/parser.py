@@ -33,7 +33,6 @@ from .lexer import Cursor, Token, suggestion
 from .printer import VERSION
 from .terms import WORDS, parse_locs, parse_type
 
-
 _USERS_NAME = re.compile(r"\w+_[0-9a-f]{12}")
 
 
