@@ -124,7 +124,7 @@ class CustomOp:
             state = self._state = _State(self)
         trace = current().trace
         if trace is not None:
-            trace.outside.reads += state.reads
+            trace.outside.reads.update(dict.fromkeys(state.reads))
         primitive = self._primitive(state, tensors, results, several)
         params = {
             "dtypes": tuple(a.dtype for a in results),

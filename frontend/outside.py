@@ -34,7 +34,7 @@ class Outside:
         self._undo: list[Callable[[], None]] = []
         self._tensors: dict[Tensor, tuple[list[Any], str]] = {}
         self._own: set[Tensor] = set()
-        self.reads: list[Read] = []
+        self.reads: dict[Read, None] = {}
 
     def made(self, tensor: Tensor) -> None:
         """Notes a tensor on real memory that the traced code made, and so may change."""

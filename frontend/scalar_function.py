@@ -144,7 +144,7 @@ class ScalarFunction:
             state = self._state = _State(self)
         trace = current().trace
         if trace is not None:
-            trace.outside.reads += state.reads
+            trace.outside.reads.update(dict.fromkeys(state.reads))
         dtype = next(x.dtype for x in operands if isinstance(x, TensorBase))
         try:
             primitive = state.primitive(dtype, default_float(), path)

@@ -79,7 +79,7 @@ class FrozenFunction:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of all that the function computes with; names of files and lines do not count."""
-        text = "\n".join((sys.version, *_described(self, {})))
+        text = "\n".join((sys.version, np.__version__, *_described(self, {})))
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
     @property

@@ -252,5 +252,6 @@ def _named(
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     stem = re.sub(r"\W", "", function.name, flags=re.ASCII).strip("_") or "function"
     symbol = f"{stem}_{digest}"
-    text = f"; {function.name}, {function.origin}\n{text.replace(_PLACEHOLDER, symbol)}"
-    return ScalarCode(symbol, text, tuple(_externs(text)), dtype, result, jitted, plain)
+    text = text.replace(_PLACEHOLDER, symbol)
+    made = jitted, plain
+    return ScalarCode(symbol, text, tuple(_externs(text)), dtype, result, lambda: made)

@@ -1,30 +1,33 @@
 """Functions that users wrote, as primitives of the compiler.
 
-Numba, which compiles them, is imported when the first is used.
+Numba, which compiles them, is imported when one is used that the disk cache does not have.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..compiler.aval import Aval, symbol
-from ..compiler.dtypes import DType
+from ..compiler.dtypes import DType, from_name
 from ..compiler.ir import Graph
 from ..compiler.primitive import CallFunction, Cotangents, ElementwiseFunction, Primitive
 from ..compiler.primitives.create import graph_input
 from ..compiler.primitives.user import array_function, elementwise_function
 from .frozen import FrozenFunction
+from .keys import Key, program_key
 
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True, eq=False)
 class ScalarCode:
     """A compiled scalar function.
 
@@ -33,17 +36,33 @@ class ScalarCode:
         module: LLVM text that defines it.
         externs: what the module needs.
         dtype, result: of its operands and its result, as they are computed.
-        jitted: for Numba to call.
-        plain: for Python to call.
     """
 
-    symbol: str
-    module: str
-    externs: tuple[str, ...]
-    dtype: DType
-    result: DType
-    jitted: Callable[..., Any]
-    plain: Callable[..., Any]
+    def __init__(
+        self,
+        symbol: str,
+        module: str,
+        externs: tuple[str, ...],
+        dtype: DType,
+        result: DType,
+        make: Callable[[], tuple[Callable[..., Any], Callable[..., Any]]],
+    ) -> None:
+        self.symbol, self.module, self.externs = symbol, module, externs
+        self.dtype, self.result, self._make = dtype, result, make
+
+    @cached_property
+    def _made(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        return self._make()
+
+    @property
+    def jitted(self) -> Callable[..., Any]:
+        """The function for Numba to call."""
+        return self._made[0]
+
+    @property
+    def plain(self) -> Callable[..., Any]:
+        """The function for Python to call."""
+        return self._made[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,25 +142,80 @@ def elementwise_primitive(
     Raises:
         CompileError: Numba cannot compile the function, or it is not one of numbers.
     """
-    from .scalar_code import scalar_code
-
-    code = scalar_code(function, arity, dtype, floats, path)
+    code = _code(function, arity, dtype, floats, path)
     code = _known.setdefault(code.symbol, code)
     result = dtype if code.result is code.dtype else code.result
     reference = _Reference(code, arity, dtype)
-    made = elementwise_function(
-        function.name, arity, dtype, result, _lowering(code, arity, dtype), reference, vjp
-    )
+    lowering = _lowering(function, code, arity, dtype)
+    made = elementwise_function(function.name, arity, dtype, result, lowering, reference, vjp)
     reference.primitive = made
     return made
 
 
-def _lowering(code: ScalarCode, arity: int, dtype: DType) -> ElementwiseFunction:
+def _code(
+    function: FrozenFunction, arity: int, dtype: DType, floats: DType, path: Sequence[int] | None
+) -> ScalarCode:
+    """The compiled function, from the disk cache if it is there: then Numba is not even imported.
+
+    The key holds all that the function is, as `FrozenFunction` knows it.
+    """
+    from .cache import cache_of
+    from .options import default_options
+
+    def compiled() -> ScalarCode:
+        from .scalar_code import scalar_code
+
+        return scalar_code(function, arity, dtype, floats, path)
+
+    disk = cache_of(default_options())
+    if disk is None:
+        return compiled()
+    parts = (function.digest, arity, dtype.name, floats.name, path, version("numba"))
+    key = _key(function.name, json.dumps(parts))
+    kept = _read(disk.get(key.digest), compiled)
+    if kept is None:
+        kept = compiled()
+        disk.put(key.digest, _payload(kept), key.about)
+    return kept
+
+
+def _key(name: str, text: str) -> Key:
+    from .host import host_target
+    from .options import default_options
+
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return program_key(digest, default_options(), host_target(), name=name)
+
+
+def _payload(code: ScalarCode) -> bytes:
+    fields = code.symbol, code.module, code.externs, code.dtype.name, code.result.name
+    return json.dumps(fields).encode()
+
+
+def _read(payload: bytes | None, compiled: Callable[[], ScalarCode]) -> ScalarCode | None:
+    """What `_payload` wrote; None for anything else."""
+    try:
+        symbol, module, externs, dtype, result = json.loads(payload or b"null")
+        dtypes = from_name(dtype), from_name(result)
+    except (ValueError, TypeError, KeyError):
+        return None
+
+    def make() -> tuple[Any, Any]:
+        fresh = compiled()
+        return fresh.jitted, fresh.plain
+
+    return ScalarCode(symbol, module, tuple(externs), *dtypes, make)
+
+
+def _lowering(
+    function: FrozenFunction, code: ScalarCode, arity: int, dtype: DType
+) -> ElementwiseFunction:
     convert = "{{{}}}" if dtype is code.dtype else f"np.{code.dtype.long_name}({{{{{{}}}}}})"
     operands = ", ".join(convert.format(i) for i in range(arity))
     python = f"{{t}}({code.symbol}({operands}))"
+    module = f"; {function.name}, {function.origin}\n{code.module}"
     return ElementwiseFunction(
-        python, {}, code.symbol, code.module, code.externs, code.dtype, code.result
+        python, {}, code.symbol, module, code.externs, code.dtype, code.result
     )
 
 
