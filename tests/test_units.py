@@ -71,6 +71,25 @@ def test_units_together_are_the_program() -> None:
     assert emit_object(whole, host_target())
 
 
+def test_equal_layers_are_calls_of_one_function() -> None:
+    lines = [
+        f"  %h{i}: f32[9,9] = matmul %t{i}, %w\n  %t{i + 1}: f32[9,9] = tanh %h{i}"
+        for i in range(4)
+    ]
+    body = "\n".join(lines)
+    head = "taut-ir 1\nfunc @f(%t0: f32[9,9], %w: f32[9,9]) -> (f32[9,9]) {\n"
+    spec = generate(parse_graph(f"{head}{body}\n  return %t4\n}}"), UNCACHED)
+    assert spec.source.count('define internal void @"step.tanh"') == 1
+    assert spec.source.count('call void @"step.tanh"') == 4
+    x, w = np.random.default_rng(0).normal(size=(2, 9, 9)).astype(np.float32)
+    (found,) = compile_spec(spec, UNCACHED)([x, w])
+    expected = x
+    for _ in range(4):
+        expected = np.tanh(expected @ w)
+    # Four products of length 9 in float32, and tanh within a few units in the last place.
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
 def train_step(layers: int, rule: Any = optim.Adam) -> Callable[[Any, Any], Any]:
     """A step of a network of some layers, which compiles on its first call."""
     taut.manual_seed(0)

@@ -20,6 +20,8 @@ _SIMPLE_MATH = frozenset({"abs", "floor", "ceil", "trunc", "round", "maximum", "
 
 def nominal(dim: Dim) -> int:
     """A size as a number to compare with."""
+    if isinstance(dim, int):
+        return dim
     return evaluate_dim(dim, dict.fromkeys(dim_symbols(dim), NOMINAL_SIZE))
 
 
