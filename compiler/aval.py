@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from .dtypes import DType, from_name
@@ -215,6 +216,9 @@ def size_of(shape: Iterable[Dim]) -> Dim:
     return size
 
 
+_size_of = lru_cache(maxsize=4096)(size_of)
+"""The same, of the few shapes that a program has."""
+
 _TOKEN = re.compile(r"\s*(\d+|[A-Za-z_]\w*|//|[-+*()])")
 
 
@@ -290,7 +294,7 @@ class Aval:
     @property
     def size(self) -> Dim:
         """Number of elements."""
-        return size_of(self.shape)
+        return _size_of(self.shape)
 
     @property
     def nbytes(self) -> Dim:

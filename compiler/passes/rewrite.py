@@ -7,7 +7,7 @@ applies a table of rules until none fits any more: a rule sees one node whose op
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -79,7 +79,7 @@ class _Carried:
         self.known = {value.node for value in old.inputs}
 
     def over(self, node: Node, results: Sequence[Value]) -> None:
-        """Notes that `results` stand for those of `node`."""
+        """Notes that `results` stand for those of `node`, operands first."""
         for before, after in zip(node.results, results, strict=True):
             name = self.old.names.get(before)
             if name is not None and not after.is_input:
@@ -88,8 +88,10 @@ class _Carried:
         for heir in self._heirs(results):
             self.locs.setdefault(heir, {}).update(dict.fromkeys(locs))
 
-    def _heirs(self, results: Iterable[Value]) -> list[Node]:
+    def _heirs(self, results: Sequence[Value]) -> list[Node]:
         """The nodes of `results`, and those behind them that have not been met before."""
+        if len(results) == 1 and results[0].node in self.known:
+            return [results[0].node]
         heirs = list(dict.fromkeys([r.node for r in results]))
         for node in heirs:  # which grows
             if node not in self.known:

@@ -137,8 +137,9 @@ def _row_of(access: Access, node: Node, shape: Shape) -> Access:
 
 def scatters_rows(node: Node) -> bool:
     """Whether a node writes rows of more than one number."""
-    row = size_of(node.operands[0].aval.shape[1:]) if node.operands else 0
-    return isinstance(node.prim.lowering, Scatter) and row not in (0, 1)
+    if not isinstance(node.prim.lowering, Scatter):
+        return False
+    return size_of(node.operands[0].aval.shape[1:]) not in (0, 1)
 
 
 def is_movement(node: Node) -> bool:

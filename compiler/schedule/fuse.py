@@ -53,6 +53,9 @@ MAX_NODES = 200
 """Operations in one kernel, at most: compile time of straight code grows faster than its length."""
 
 
+_LATER = WhyNot("not yet")
+
+
 def fuse(graph: Graph, *, enabled: bool = True) -> FusionPlan:
     """Groups the nodes of `graph`; unless `enabled`, each is a kernel of its own (for tests)."""
     return _Fuser(graph, enabled).plan()
@@ -130,12 +133,13 @@ class _Fuser:
             self.clusters.add(cluster, [e.access.source.node for e in edges])
             large = [e for e in edges if e.access.source.aval.size != 1]
             cuts += self._refused(large)
-            cuts += [(e, WhyNot("not yet")) for e in edges if e.access.source.aval.size == 1]
+            cuts += [(e, _LATER) for e in edges if e.access.source.aval.size == 1]
         return cuts
 
     def _refused(self, edges: list[Edge]) -> list[tuple[Edge, WhyNot]]:
         """Joins what can be joined, what saves most bytes first; returns the rest with reasons."""
-        edges = sorted(edges, key=_rank)
+        if len(edges) > 1:
+            edges = sorted(edges, key=_rank)
         verdicts = [(edge, self._join(edge)) for edge in edges]
         return [(edge, why) for edge, why in verdicts if why is not None]
 
