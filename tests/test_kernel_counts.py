@@ -200,3 +200,47 @@ def test_a_block_that_fuses_gives_the_bits_of_one_that_does_not() -> None:
         compile_program(schedule(graph, host_target(), fuse=fuse))(arrays) for fuse in (True, False)
     )
     assert_same_bits(fused, apart)
+
+
+def heads_of(x: Any) -> Any:
+    batch, length, width = x.shape
+    return x.reshape(batch, length, 4, width // 4).transpose(1, 2)
+
+
+MOVES: dict[str, tuple[Function, list[Any], int, int]] = {
+    # name: function, arguments, kernels, products
+    "transposed": (lambda x: x.t() * 2 + x.t().exp(), [ROWS], 1, 0),
+    "reshaped": (lambda x: x.reshape(8, 320).t().reshape(-1).tanh(), [ROWS], 1, 0),
+    "expanded": (lambda x: x[:, :1].expand(64, 40) + x[0].expand(64, 40) * x, [ROWS], 1, 0),
+    "sliced": (lambda x: x[::2, 1:].flip(0).t() - 1, [ROWS], 1, 0),
+    "permuted": (lambda x: heads_of(x).permute(2, 0, 3, 1).unsqueeze(1).relu(), [TOKENS], 1, 0),
+    "reduced": (lambda x: (heads_of(x) * 2).sum(-1).transpose(1, 2), [TOKENS], 1, 0),
+    "outer": (lambda x: x[:, 0][:, None] * x[0][None, :], [ROWS], 1, 0),
+    "normalised": (
+        lambda x: F.softmax(heads_of(x).transpose(-1, -2), -2).flatten(1),
+        [TOKENS],
+        1,
+        0,
+    ),
+    "products": (
+        lambda x: heads_of(x) @ heads_of(x).transpose(-1, -2),
+        [TOKENS],
+        0,
+        1,
+    ),
+    "product of a slice": (lambda x: x[8:40, 8:].t() @ x[8:40], [ROWS], 0, 1),
+    "merged heads": (
+        lambda x: (heads_of(x) @ heads_of(x)[:, :, :8]).transpose(1, 2).reshape(2, 16, 32),
+        [TOKENS],
+        0,
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_moves_cost_no_kernel(name: str) -> None:
+    function, arguments, kernels, products = MOVES[name]
+    program = program_of(function, *arguments)
+    assert counts(program) == (kernels, products)
+    assert len(program.steps) == max(kernels, products), "neither copies nor calls"

@@ -1,4 +1,4 @@
-"""The order of steps: what checks need first, then as written, but branches near their end first.
+"""The order of steps: what checks need first, then little work, then branches near their end.
 
 An edge is *hard* if a step reads what another writes.  It is *soft* where a step would write its
 result over an input (`overwrites`): other readers of the input, and the checks, had better come
@@ -12,8 +12,9 @@ from heapq import heappop, heappush
 from itertools import pairwise
 from typing import TypeAlias
 
+from .cost import nominal
 from .effects import reads, writes
-from .program import RunBlocks, RunCheck, Step
+from .program import RunBlocks, RunCheck, RunKernel, Step
 
 
 def order(steps: Sequence[Step], overwrites: Mapping[int, int]) -> list[Step]:
@@ -30,7 +31,10 @@ def order(steps: Sequence[Step], overwrites: Mapping[int, int]) -> list[Step]:
 FINISHING = 3
 """Steps to the end of the program from which a branch is finished before another is begun."""
 
-_Rank: TypeAlias = tuple[int, bool, int]
+LITTLE = 4096
+"""Bytes moved by a kernel that is run first if it needs nothing but inputs."""
+
+_Rank: TypeAlias = tuple[int, int, int]
 
 
 class Dependencies:
@@ -49,7 +53,7 @@ class Dependencies:
         self._link()
         self._link_softly(overwrites)
         self.check, self.heights = self._first_check(), self._heights()
-        self.finishing = self._finishing()
+        self.finishing, self.early = self._finishing(), self._early(steps)
 
     def _link(self) -> None:
         writers: dict[int, list[int]] = {}
@@ -104,6 +108,14 @@ class Dependencies:
         pairs = zip(self.heights, self.above, strict=True)
         return [height <= FINISHING and bool(above) for height, above in pairs]
 
+    def _early(self, steps: Sequence[Step]) -> list[bool]:
+        """Which steps are little work on inputs: what needs it had better not wait for it."""
+        early = [False] * len(steps)
+        for i, step in enumerate(steps):
+            little = isinstance(step, RunKernel) and nominal(step.size(step.kernel.bytes_moved))
+            early[i] = 0 < little <= LITTLE and all(early[j] for j in self.above[i])
+        return early
+
     def order(self) -> list[int]:
         """Step numbers in order; where only soft edges hold all back, these give way."""
         done: list[int] = []
@@ -124,7 +136,7 @@ class Dependencies:
         return done
 
     def _rank(self, i: int) -> _Rank:
-        return self.check[i], not self.finishing[i], i
+        return self.check[i], 0 if self.early[i] else 1 if self.finishing[i] else 2, i
 
     def _release(self, i: int, ready: list[_Rank], held: list[_Rank]) -> None:
         for other in self.below[i]:
