@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from math import e, inf, nan, pi
 
 from ..compiler.dtypes import DType as dtype  # noqa: N813  # PyTorch's name
 from ..compiler.dtypes import boolean as bool
@@ -83,6 +84,7 @@ __all__ = [
     "device",
     "double",
     "dtype",
+    "e",
     "elementwise",
     "empty",
     "empty_like",
@@ -101,6 +103,7 @@ __all__ = [
     "grad",
     "half",
     "hessian",
+    "inf",
     "inference_mode",
     "initial_seed",
     "int",
@@ -115,10 +118,12 @@ __all__ = [
     "linspace",
     "long",
     "manual_seed",
+    "nan",
     "no_grad",
     "numel",
     "ones",
     "ones_like",
+    "pi",
     "seed",
     "set_default_dtype",
     "set_grad_enabled",

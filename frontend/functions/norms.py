@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from ...compiler.dtypes import DType
 from ...compiler.primitives import reduce as R
 from ..core import shape_of
-from .arithmetic import mul, pow
+from .arithmetic import mul, pow, sub
 from .dtype_names import LEGACY_NAMES
 from .elementwise import abs
 from .labels import named
 from .logic import chosen, eq, ne
 from .promotion import converted
 from .reduce import Dims, kept, reduced
-from .shape import wrap_dim, wrap_dims
+from .shape import unsqueeze, wrap_dim, wrap_dims
 from .sizes import same_size
 from .statistics import square_root
 
@@ -144,3 +144,26 @@ def tensor_norm(
     if p == "nuc":
         return matrix_norm(input, p)
     return vector_norm(input, 2 if p in ("fro", None) else p, dim, keepdim, dtype=dtype)
+
+
+def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
+    """The distance, in the p-norm, of each row of `x1` to each of `x2`.
+
+    Args:
+        x1: of shape (..., P, M).
+        x2: of shape (..., R, M).
+        p: the norm's order.
+        compute_mode: accepted; distances are always those of the differences.
+    """
+    del compute_mode
+    for name, x in (("X1", x1), ("X2", x2)):
+        if x.ndim < 2:
+            raise RuntimeError(f"cdist only supports at least 2D tensors, {name} got: {x.ndim}D")
+    if not same_size(shape_of(x1)[-1], shape_of(x2)[-1]):
+        raise RuntimeError(
+            f"X1 and X2 must have the same number of columns. X1: {x1.shape[-1]} X2: {x2.shape[-1]}"
+        )
+    if p < 0:
+        raise RuntimeError("cdist only supports non-negative p values")
+    difference = sub(unsqueeze(x1, -2), unsqueeze(x2, -3))
+    return named(vector_norm(difference, p, -1), "Cdist")

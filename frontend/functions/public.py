@@ -116,6 +116,7 @@ from .logic import (
 )
 from .loss import binary_cross_entropy_with_logits, kl_div
 from .neural import cosine_similarity, dropout, embedding, group_norm, layer_norm, rms_norm
+from .norms import cdist
 from .norms import tensor_norm as norm
 from .products import addmm, addmv, baddbmm, bmm, dot, inner, matmul, mm, mv, outer, tensordot
 from .random import (
@@ -208,6 +209,7 @@ __all__ = [
     "broadcast_tensors",
     "broadcast_to",
     "cat",
+    "cdist",
     "ceil",
     "celu",
     "chunk",
