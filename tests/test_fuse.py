@@ -18,6 +18,7 @@ from taut.compiler.ir import Graph, Node, Value
 from taut.compiler.primitive import get
 from taut.compiler.primitives.create import full_like, graph_input, iota
 from taut.compiler.schedule import FusionPlan, print_plan
+from taut.compiler.schedule.clusters import Cluster, Clusters
 from taut.compiler.schedule.fuse import MAX_NODES, fuse
 from taut.compiler.text import parse_graph
 from taut.frontend.testing import random_graph
@@ -636,3 +637,26 @@ def test_the_plan_as_text() -> None:
     cut:
       %y -> %z: matmul reads its operands from memory
     """)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_groups_know_all_that_they_need(seed: int) -> None:
+    """After any merges that close no cycle, `above` has a bit of each group on a way to it."""
+    rng = np.random.default_rng(seed)
+    nodes = [tensor(i).node for i in range(12)]
+    needs = {n: [m for m in nodes[:i] if rng.random() < 0.2] for i, n in enumerate(nodes)}
+    clusters = Clusters()
+    for node in nodes:
+        clusters.add(Cluster([node], 0, (), 1), needs[node])
+    for _ in range(30):
+        one, other = (nodes[i] for i in rng.choice(len(nodes), 2, replace=False))
+        if clusters.of(one) is not clusters.of(other) and not clusters.between(one, other):
+            clusters.merge(clusters.of(one), clusters.of(other))
+    for cluster in clusters.all():
+        found, stack = set[Cluster](), [clusters.of(m) for n in cluster.nodes for m in needs[n]]
+        while stack:
+            group = stack.pop()
+            if group is not cluster and group not in found:
+                found.add(group)
+                stack += [clusters.of(m) for n in group.nodes for m in needs[n]]
+        assert {group for group in clusters.all() if group.bits & cluster.above} == found

@@ -229,6 +229,18 @@ MANY = range(50 if IS_LLVM else 4)
 QUICK = [pytest.param(seed, marks=pytest.mark.quick) for seed in MANY[:2]]
 
 
+def test_every_primitive_and_dtype_is_drawn_and_small_sizes_are() -> None:
+    """Of the graphs that `test_native_code` runs; `input` is what the others read."""
+    drawn = [draw(seed) for seed in range(50)]
+    nodes = [node for graph, _ in drawn for node in graph.nodes]
+    assert {n.prim.name for n in nodes} == {p.name for p in all_primitives()} - {"input"}
+    assert {r.aval.dtype for n in nodes for r in n.results} == set(dtypes.ALL)
+    shapes = [array.shape for _, arguments in drawn for arrays in arguments for array in arrays]
+    assert {0, 1} < {size for shape in shapes for size in shape}
+    # What picks an element, or a row, has none to pick where there are none.
+    assert set(UNDEFINED_AT_0) == {"argmax", "take", "scatter", "scatter_add", "input"}
+
+
 @pytest.mark.parametrize("seed", [*QUICK, *MANY[2:]])
 def test_native_code(seed: int) -> None:
     graph, arguments = draw(seed, halves=IS_LLVM)

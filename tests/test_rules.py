@@ -99,3 +99,10 @@ def test_every_rule_has_a_case_and_a_law() -> None:
     assert set(names) == {case.name for case in CHANGED}
     for law in simplify.RULES.laws:
         assert "->" in law
+
+
+def test_every_refused_law_has_its_reason() -> None:
+    """Case by case, in the decision record."""
+    record = Path(__file__).parents[1] / "docs/decisions/0012-laws-that-change-no-bit.md"
+    rows = re.findall(r"^\| `(.*)` \| (.+) \|$", record.read_text(encoding="utf-8"), re.MULTILINE)
+    assert [name.replace("\\|", "|") for name, _ in rows] == [case.name for case in UNCHANGED]
