@@ -176,3 +176,27 @@ def assert_unfused_is_the_same(function: Any) -> None:
         compile_program(schedule(graph, host_target(), fuse=fuse))(arrays) for fuse in (True, False)
     )
     assert_same_bits(fused, unfused)
+
+
+@pytest.mark.parametrize(("activation", "share"), [(nn.Tanh, 0.75), (nn.SiLU, 0.8)])
+def test_recomputing_takes_less_memory_and_changes_no_bit(
+    activation: Any, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Temporaries of a step whose activations' derivatives are computed again, and are not."""
+    net = nn.Sequential(*(m for _ in range(4) for m in (nn.Linear(64, 64), activation())))
+
+    def step(x: Any) -> Any:
+        net.zero_grad()
+        loss = net(x).square().mean()
+        loss.backward()
+        return loss
+
+    compiled = taut.compile(step)
+    compiled(numbers(256, 64))
+    graph = run_passes(compiled.graph())
+    again = schedule(graph, host_target())
+    monkeypatch.setattr("taut.compiler.schedule.fuse.recompute", lambda _: None)
+    kept = schedule(graph, host_target())
+    assert sum(map(int, again.slots)) <= share * sum(map(int, kept.slots))
+    arrays = random_inputs(np.random.default_rng(1), graph)
+    assert_same_bits(compile_program(again)(arrays), compile_program(kept)(arrays))
