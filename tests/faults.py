@@ -1,21 +1,27 @@
-"""Injected faults: a pytest plugin that breaks one law of one stage; the tests have to notice.
+"""Injected faults: each breaks one law of one stage, and the tests have to notice.
 
-    pytest -p faults --fault fuse tests/test_schedule.py
+A fault is what a hurried change might do: a condition that is always true, a table's wrong entry,
+an end one step early.  Those of one line are in `faults.txt`.
 
-Run with this folder on the module path, as `test_faults.py` does.  Each fault is what a hurried
-change might do: a condition that is always true, a table's wrong entry, an end one step early.
+Run as a program, as `test_faults.py` does, this file injects faults and runs tests as its input
+says, each time in a process forked from one that has imported everything but taut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import reduce
 from importlib import import_module
-from types import ModuleType
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from pathlib import Path
+from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
-import pytest
-from hypothesis import Phase, settings
+HERE = Path(__file__).parent
 
 
 class Fault(NamedTuple):
@@ -32,6 +38,78 @@ class Fault(NamedTuple):
     name: str
     wrong: Callable[[Any], Any]
     tests: str
+
+    @property
+    def file(self) -> str:
+        """Where it is, below the root."""
+        return f"{self.module.replace('.', '/')}.py"
+
+    def inject(self) -> None:
+        """Puts the wrong piece in its place, for the rest of the process."""
+        *path, name = self.name.split(".")
+        owner: Any = reduce(getattr, path, import_module(f"taut.{self.module}"))
+        wrong = self.wrong(getattr(owner, name))
+        if isinstance(owner, (ModuleType, type)):
+            setattr(owner, name, wrong)
+        else:
+            object.__setattr__(owner, name, wrong)  # a frozen object
+
+
+class Line(NamedTuple):
+    """A wrong line of a file."""
+
+    file: str
+    right: str
+    wrong: str
+    tests: str
+
+    def text(self) -> str:
+        """The file with the wrong line."""
+        text = (HERE.parent / self.file).read_text(encoding="utf-8")
+        assert text.count(self.right) == 1, f"{self.right!r} is not once in {self.file}"
+        return text.replace(self.right, self.wrong)
+
+    def inject(self) -> None:
+        """Lets the file's module be imported so."""
+        sys.meta_path.insert(0, _Changed(self))
+
+
+class _Changed(MetaPathFinder):
+    """Finds one module of taut, with another text than its file's."""
+
+    def __init__(self, line: Line) -> None:
+        self._name = f"taut.{line.file.removesuffix('.py').replace('/', '.')}"
+        self._text = line.text()
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        """The module's specification; None of others."""
+        del target
+        spec = PathFinder.find_spec(name, path) if name == self._name else None
+        if spec is not None:
+            assert spec.origin is not None
+            spec.loader = _Text(name, spec.origin, self._text)
+        return spec
+
+
+class _Text(SourceFileLoader):
+    def __init__(self, name: str, path: str, text: str) -> None:
+        super().__init__(name, path)
+        self._text = text
+
+    def get_code(self, fullname: str) -> CodeType:  # the loader is one module's
+        return compile(self._text, self.path, "exec")
+
+
+def read_lines() -> dict[str, Line]:
+    """The blocks of faults.txt."""
+    found = {}
+    for block in (HERE / "faults.txt").read_text(encoding="utf-8").strip().split("\n\n")[1:]:
+        name, file, *rest = block.splitlines()
+        right, wrong = ("\n".join(x[2:] for x in rest if x.startswith(sign)) for sign in "-+")
+        assert name.startswith("# "), name
+        assert name[2:] not in found, f"two faults are called {name[2:]!r}"
+        found[name[2:]] = Line(file, right, wrong, rest[-1])
+    return found
 
 
 def always(value: object) -> Callable[[Any], Any]:
@@ -250,25 +328,54 @@ FAULTS = {
 }
 
 
-def inject(fault: Fault) -> None:
-    """Puts the wrong piece in its place, for the rest of the process."""
-    *path, name = fault.name.split(".")
-    owner: Any = reduce(getattr, path, import_module(f"taut.{fault.module}"))
-    wrong = fault.wrong(getattr(owner, name))
-    if isinstance(owner, (ModuleType, type)):
-        setattr(owner, name, wrong)
-    else:
-        object.__setattr__(owner, name, wrong)  # a frozen object
+EVERY: dict[str, Fault | Line] = {**FAULTS, **read_lines()}
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fault", choices=[*FAULTS, "none"], help="what to break")
+# --- as a program ---------------------------------------------------------------------------------
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Breaks what was asked for; a failing example is not made smaller, since nobody reads it."""
+def serve() -> None:
+    """For each line of the input (a fault or "none", a file, tests) writes pytest's exit status.
+
+    What pytest prints is in the file.
+    """
+    for name in ("hypothesis", "llvmlite.binding", "numba", "numpy", "scipy", "torch", "xdist"):
+        with suppress(ImportError):
+            import_module(name)
+    for line in sys.stdin:
+        fault, log, *tests = line.rstrip("\n").split("\t")
+        print(_status(fault, log, tests), flush=True)
+
+
+def _status(fault: str, log: str, tests: Sequence[str]) -> int:
+    """That of pytest with a fault, up to the first failure, in a process of its own."""
+    child = os.fork()
+    if child == 0:
+        status = 99
+        try:
+            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            status = _test(fault, tests)
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _test(fault: str, tests: Sequence[str]) -> int:
+    """pytest's exit status; a failing example is not made smaller, since nobody reads it."""
+    import pytest
+    from hypothesis import Phase, settings
+
     settings.register_profile("faults", derandomize=True, deadline=None, phases=[Phase.generate])
-    settings.load_profile("faults")
-    fault = config.getoption("--fault")
+    os.environ["HYPOTHESIS_PROFILE"] = "faults"
     if fault != "none":
-        inject(FAULTS[fault])
+        EVERY[fault].inject()
+    options = ["-n", "0", "-p", "no:cacheprovider", "-x", "-q", "--backend", "llvm"]
+    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what `serve` has imported
+    return pytest.main([*options, *tests])
+
+
+if __name__ == "__main__":
+    serve()
