@@ -29,6 +29,8 @@ from .trace import SCALAR
 from .tree import Structure, flatten, paths
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from .report import Report
 
 P = ParamSpec("P")
@@ -283,6 +285,25 @@ class CompiledFunction(Generic[P, R]):
     def kernels(self) -> list[Any]:
         """The kernels of the newest specialisation, as loop IR."""
         return self.report().kernels()
+
+    def modules(self) -> list[ModuleType]:
+        """The newest specialisation's kernels as Python modules, to set breakpoints in.
+
+        There is one module, or there are two: forward, and the backward that runs outside of it.
+        With `TAUT_KERNELS=python` their functions are what runs.
+
+        Raises:
+            RuntimeError: the function has not been called, or is machine code from the start.
+        """
+        self.recording()
+        found = [e.module for e in self.specialisations[-1].executables]
+        modules = [module for module in found if module is not None]
+        if not modules:
+            raise RuntimeError(
+                f"{self.name} was not compiled from Python: set TAUT_KERNELS=python to run its "
+                "kernels as Python, or backend='numba' to have Numba compile them"
+            )
+        return modules
 
     def stats(self) -> dict[str, int]:
         """How often it was traced and called, and the native calls that the programs counted."""

@@ -68,6 +68,7 @@ class DifferentiableForward:
         assert part is not None
         graph, split = self._forward, self._split
         executable = compile_graph(split.backward, options)
+        self.executables = (self.executable, executable)
         programs = _Programs(self, options)
         backward = programs.call(
             split.backward, lambda: executable, self._again(programs), self._spread

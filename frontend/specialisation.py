@@ -123,6 +123,11 @@ class Specialisation:
         self._owned = {id(storage) for storage, _ in self._found.seen}
 
     @property
+    def executables(self) -> tuple[Executable, ...]:
+        """The programs that it runs: one."""
+        return (self.executable,)
+
+    @property
     def native_calls(self) -> int:
         """How often the program has run, as it counts itself."""
         return self._past_calls + (self._bound.frame.calls if self._bound is not None else 0)

@@ -14,6 +14,8 @@ from ..compiler.errors import CheckFailed, IRError
 from ..compiler.ir import bind_sizes, solve_sizes
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from .native import Code
 
 Array = npt.NDArray[Any]
@@ -38,6 +40,11 @@ class Executable:
     def address(self) -> int | None:
         """Where the machine code is; None where Python runs the kernels."""
         return self._code.address
+
+    @property
+    def module(self) -> ModuleType | None:
+        """The program's text as a Python module, where the back end made it of one."""
+        return self._code.module
 
     def frame(self, sizes: Mapping[str, int] | None = None) -> Frame:
         """A table and its arena for given sizes; the caller enters the addresses of arrays."""

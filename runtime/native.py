@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 from ..compiler.codegen.spec import ProgramSpec
@@ -45,20 +46,22 @@ class Code:
         entry: takes the address of the table, returns 0 or the number of the check that failed.
         address: of the native entry; None where Python runs the program.
         keep: whatever must live as long as the entry (dropping it may unmap the code).
+        module: the generated Python that it was made of, where there is one.
     """
 
     entry: Callable[[int], int]
     address: int | None
     keep: Any
+    module: ModuleType | None = None
 
 
 ENTRY_TYPE = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)
 """int32 entry(table); ctypes releases the GIL for the call."""
 
 
-def code_at(address: int, keep: Any) -> Code:
+def code_at(address: int, keep: Any, module: ModuleType | None = None) -> Code:
     """The native program whose entry is at `address`."""
-    return Code(ENTRY_TYPE(address), address, keep)
+    return Code(ENTRY_TYPE(address), address, keep, module)
 
 
 def emit_object(

@@ -88,4 +88,4 @@ def load_numba(spec: ProgramSpec) -> Code:
     except NumbaError as error:
         raise CompileError(f"{spec.name}: Numba cannot compile the kernels: {error}") from error
     program = getattr(module, spec.entry)
-    return code_at(program.address, (program, module))
+    return code_at(program.address, program, module)

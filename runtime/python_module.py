@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import linecache
+import weakref
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, Literal, TypeVar
@@ -24,13 +25,12 @@ def load_module(
 ) -> ModuleType:
     """Executes a program's text in a module of its own, in which `names` are defined beforehand.
 
-    `form`: which form of users' functions the text is to call.
+    Its file's name is the same in every process, and shown in tracebacks.  `form`: which form of
+    users' functions the text is to call.
     """
     filename = f"<taut kernels {spec.name} {spec.digest[:8]}>"
-    lines = spec.source.splitlines(keepends=True)
-    linecache.cache[filename] = (len(spec.source), None, lines, filename)
-    module = ModuleType(f"taut_kernels_{spec.digest[:8]}")
-    module.__dict__.update(names)
+    module = ModuleType(f"taut_kernels_{spec.name}_{spec.digest[:8]}")
+    module.__dict__.update(names, __file__=filename, __text__=_shown(filename, spec.source))
     for symbol in spec.externs:
         code = known_code(symbol)
         found = python_function(symbol) if code is None else getattr(code, form)
@@ -39,10 +39,30 @@ def load_module(
     return module
 
 
+class _Shown:
+    """A text that tracebacks, pdb and `inspect` find, for as long as this lives."""
+
+    def __init__(self, filename: str, source: str) -> None:
+        lines = source.splitlines(keepends=True)
+        linecache.cache[filename] = (len(source), None, lines, filename)
+        weakref.finalize(self, linecache.cache.pop, filename, None)
+
+
+_texts: weakref.WeakValueDictionary[str, _Shown] = weakref.WeakValueDictionary()
+
+
+def _shown(filename: str, source: str) -> _Shown:
+    """One for all modules of a text, as one may outlive another."""
+    found = _texts.get(filename)
+    if found is None:
+        found = _texts[filename] = _Shown(filename, source)
+    return found
+
+
 def load_python(spec: ProgramSpec) -> Code:
     """The program as Python functions: slow, but one can step through it."""
     module = load_module(spec, NAMES)
-    return Code(getattr(module, spec.entry), None, module)
+    return Code(getattr(module, spec.entry), None, module, module)
 
 
 def array(address: int, count: int, dtype: type[np.generic]) -> npt.NDArray[Any]:
@@ -54,12 +74,13 @@ def array(address: int, count: int, dtype: type[np.generic]) -> npt.NDArray[Any]
     return np.frombuffer(memoryview(memory), np.dtype(dtype))
 
 
-def _kernel(function: F) -> F:
+def kernel(function: F) -> F:
+    """A kernel, as it stands."""
     return function
 
 
-def _entry(program: Callable[[int], int]) -> Callable[[int], int]:
-    """Native arithmetic does not warn of overflow and the like, so neither does this."""
+def entry(program: Callable[[int], int]) -> Callable[[int], int]:
+    """A program; native arithmetic does not warn of overflow and the like, so neither does this."""
 
     def run(table: int) -> int:
         with np.errstate(all="ignore"):
@@ -73,5 +94,5 @@ def matrix(buffer: npt.NDArray[Any], start: int, rows: int, columns: int) -> npt
     return buffer[start : start + rows * columns].reshape(rows, columns)
 
 
-NAMES: dict[str, Any] = {"array": array, "entry": _entry, "kernel": _kernel, "matrix": matrix}
+NAMES: dict[str, Any] = {"array": array, "entry": entry, "kernel": kernel, "matrix": matrix}
 """What generated text finds defined when Python runs it."""

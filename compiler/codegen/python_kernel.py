@@ -3,25 +3,27 @@
 Softmax of 64 rows of 10 comes out as
 
     @kernel
-    def softmax(x, y):
-        \"\"\"x: f32 in, y: f32 out; lines: "mlp.py":12:9\"\"\"
+    def max_sub_exp_sum_div(x, y):
+        \"\"\"x: f32 in, y: f32 out\"\"\"
         for i0 in range(64):
-            v1 = np.float32(-np.inf)
+            largest = np.float32(-np.inf)
             for i1 in range(10):
-                v0 = x[i0*10 + i1]
-                v1 = np.maximum(v1, v0)
-            v5 = np.float32(0)
+                x_i = x[i0*10 + i1]
+                largest = np.maximum(largest, x_i)  # mlp.py:12
+            total = np.float32(0.0)
             for i1 in range(10):
-                v2 = x[i0*10 + i1]
-                v3 = v2 - v1
-                v4 = np.exp(v3)
-                v5 = v5 + v4
+                x_i = x[i0*10 + i1]
+                sub1 = x_i - largest  # mlp.py:13
+                weights = np.exp(sub1)  # mlp.py:13
+                total = total + weights  # mlp.py:14
+                y[i0*10 + i1] = weights
             for i1 in range(10):
-                v6 = x[i0*10 + i1]
-                v7 = v6 - v1
-                v8 = np.exp(v7)
-                v9 = v8 / v5
-                y[i0*10 + i1] = v9
+                y_i = y[i0*10 + i1]
+                div1 = y_i / total  # mlp.py:15
+                y[i0*10 + i1] = div1
+
+A variable has the name of the value that it is an element of, as the user or the stage `memory`
+calls it; what belongs to no value is `v` and a number.  Each operation names the user's lines.
 
 Every expression has the same type whether Numba compiles it or Python runs it: Numba computes
 narrow integers in 64 bits, so those are cut back after each operation; constants are typed.
@@ -30,6 +32,7 @@ Reductions run in order, one element at a time.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 
 from .. import primitives  # noqa: F401 (registers them)
@@ -44,6 +47,7 @@ from ..schedule.loops import (
     Instruction,
     Kernel,
     Load,
+    Origin,
     Position,
     Reduce,
     Register,
@@ -51,9 +55,18 @@ from ..schedule.loops import (
     Store,
     When,
 )
-from .python_text import Names, dim_text, number_text, product_text, sum_text, type_text
+from .python_text import (
+    Names,
+    comment_text,
+    dim_text,
+    number_text,
+    product_text,
+    sum_text,
+    type_text,
+)
 
 INDENT = "    "
+WIDTH = 100
 _HELPERS = ("remainder", "float_remainder", "quotient")
 _IN_PLACE_OF = {  # what Numba compiles to another result than NumPy's, or to a trap
     ("rem", "float"): "float_remainder({0}, {1})",
@@ -86,16 +99,18 @@ def functions_of(kernel: Kernel) -> Iterator[str]:
 
 class _KernelPrinter:
     def __init__(self, kernel: Kernel, reserved: Sequence[str]) -> None:
-        names = Names(reserved)
+        names = self.names = Names(reserved)
         self.kernel = kernel
         self.sizes = {symbol: names.fresh(symbol) for symbol in kernel.symbols}
         self.buffers = [names.fresh(buffer.name) for buffer in kernel.buffers]
         self.values: dict[Register, str] = {}
         self.dtypes: dict[Register, DType] = {}
+        self.best: dict[Register, str] = {}  # of an argmax: the largest so far
+        self.inside: list[str] = []  # names of what does not outlive the loops being printed
 
     def function(self, name: str) -> str:
         parameters = ", ".join([*self.buffers, *self.sizes.values()])
-        lines = [f"@kernel\ndef {name}({parameters}):", f'{INDENT}"""{self._docstring()}"""']
+        lines = [f"@kernel\ndef {name}({parameters}):", *self._docstring()]
         lines += self._stages("first", 1)
         lines += [INDENT * (d + 1) + self._loop(d, e) for d, e in enumerate(self.kernel.extents)]
         lines += self._stages("each", len(self.kernel.extents) + 1)
@@ -107,21 +122,21 @@ class _KernelPrinter:
             for line in self._stage(stage, len(self.kernel.extents)):
                 yield INDENT * indent + line
 
-    def _docstring(self) -> str:
+    def _docstring(self) -> list[str]:
         body = [instruction for stage in self.kernel.stages for instruction in stage.body]
         read = {it.buffer for it in body if isinstance(it, Load)}
         ways = [
             f"{name}: {buffer.dtype.name} {_way(n in read, buffer.written)}"
             for n, (name, buffer) in enumerate(zip(self.buffers, self.kernel.buffers, strict=True))
         ]
-        lines = ", ".join(dict.fromkeys(map(str, self.kernel.locs)))
-        text = ", ".join(ways) + (f"; lines: {lines}" if lines else "")
-        return (text + " " * text.endswith('"')).replace("\\", "/").replace('"""', "'''")
+        text = f'"""{", ".join(ways)}"""'
+        return textwrap.wrap(text, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
 
     def _loop(self, depth: int, extent: Dim) -> str:
         return f"for i{depth} in range({dim_text(extent, self.sizes)}):"
 
     def _stage(self, stage: Stage, depth: int) -> Iterator[str]:
+        self.inside = []
         for instruction in stage.body:
             if isinstance(instruction, Reduce):
                 yield from self._start(instruction)
@@ -131,6 +146,8 @@ class _KernelPrinter:
         for instruction in stage.body:
             for line in self._instruction(instruction, last):
                 yield INDENT * len(stage.extents) + line
+        if stage.extents:
+            self.names.release(self.inside)
 
     def _instruction(self, it: Instruction, last: str) -> Iterator[str]:
         match it:
@@ -143,7 +160,8 @@ class _KernelPrinter:
                 text = f"{type_text(it.dtype)}({self._index(it.index)})"
                 yield self._define(it.register, it.dtype, text)
             case Compute():
-                yield self._define(it.register, it.dtype, self._compute(it))
+                text = self._compute(it)
+                yield self._define(it.register, it.dtype, text) + self._lines(it.register)
             case Reduce():
                 yield from self._combine(it, last)
             case Store():
@@ -158,8 +176,21 @@ class _KernelPrinter:
         return f"{element} = {_narrowed(f'{before} + {value}', it.dtype)}"
 
     def _define(self, register: Register, dtype: DType, text: str) -> str:
-        self.values[register], self.dtypes[register] = f"v{register}", dtype
-        return f"v{register} = {text}"
+        name = self._name(register)
+        self.inside.append(name)
+        self.values[register], self.dtypes[register] = name, dtype
+        return f"{name} = {text}"
+
+    def _name(self, register: Register) -> str:
+        wanted = self._origin(register).name
+        return self.names.element(wanted) if wanted else f"v{register}"
+
+    def _origin(self, register: Register) -> Origin:
+        origins = self.kernel.origins
+        return origins[register] if register < len(origins) else Origin()
+
+    def _lines(self, register: Register) -> str:
+        return comment_text(self._origin(register).locs)
 
     def _element(self, buffer: int, index: Index) -> str:
         return f"{self.buffers[buffer]}[{self._index(index)}]"
@@ -182,15 +213,17 @@ class _KernelPrinter:
         return text if template.startswith("{t}(") else _narrowed(text, it.dtype)
 
     def _start(self, it: Reduce) -> Iterator[str]:
-        self.values[it.register], self.dtypes[it.register] = f"v{it.register}", it.dtype
+        name = self._name(it.register)
+        self.values[it.register], self.dtypes[it.register] = name, it.dtype
         if it.combine == "argmax":
-            yield f"v{it.register}_best = {_identity('max', it.operand_dtype)}"
-            yield f"v{it.register} = {number_text(0, it.dtype)}"
+            self.best[it.register] = self.names.fresh(f"{name}_best")
+            yield f"{self.best[it.register]} = {_identity('max', it.operand_dtype)}"
+            yield f"{name} = {number_text(0, it.dtype)}"
         else:
-            yield f"v{it.register} = {_identity(it.combine, it.dtype)}"
+            yield f"{name} = {_identity(it.combine, it.dtype)}"
 
     def _combine(self, it: Reduce, last: str) -> Iterator[str]:
-        so_far, value = f"v{it.register}", self.values[it.operand]
+        so_far, value = self.values[it.register], self.values[it.operand]
         if it.combine == "argmax":
             yield from self._keep_position(it, last)
             return
@@ -202,17 +235,17 @@ class _KernelPrinter:
             "max": f"np.maximum({so_far}, {value})",
             "min": f"np.minimum({so_far}, {value})",
         }[it.combine]
-        yield f"{so_far} = {_narrowed(text, it.dtype)}"
+        yield f"{so_far} = {_narrowed(text, it.dtype)}{self._lines(it.register)}"
 
     def _keep_position(self, it: Reduce, last: str) -> Iterator[str]:
         """The first of the largest; the first nan, where there is one."""
-        best, value = f"v{it.register}_best", self.values[it.operand]
+        best, value = self.best[it.register], self.values[it.operand]
         larger = f"{value} > {best}"
         if it.operand_dtype.is_floating_point:
             larger += f" or ({value} != {value} and {best} == {best})"
-        yield f"if {larger}:"
+        yield f"if {larger}:{self._lines(it.register)}"
         yield f"{INDENT}{best} = {value}"
-        yield f"{INDENT}v{it.register} = {type_text(it.dtype)}({last})"
+        yield f"{INDENT}{self.values[it.register]} = {type_text(it.dtype)}({last})"
 
 
 def _way(read: bool, written: bool) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ..aval import Dim
 from ..schedule.program import MatrixView, RunMatmul
-from .python_text import dim_text, product_text, sum_text
+from .python_text import comment_text, dim_text, product_text, sum_text
 
 Sizes = Mapping[str, str]
 
@@ -31,7 +31,7 @@ def product(x, x_start, x_row, x_column, y, y_start, y_row, y_column, out, start
 def matmul_source(step: RunMatmul, buffers: Sequence[str], sizes: Sizes) -> list[str]:
     """The lines that run a product; variables `batch` count the matrices of a batch."""
     call = _dot if _fits_dot(step) else _loops
-    lines = [call(step, buffers, sizes)]
+    lines = [call(step, buffers, sizes) + comment_text(step.locs)]
     for name, size in reversed(list(zip(_names(step.batch), step.batch, strict=True))):
         inside = [f"    {line}" for line in lines]
         lines = [f"for {name} in range({dim_text(size, sizes)}):", *inside]

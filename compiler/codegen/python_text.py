@@ -6,12 +6,17 @@ import builtins
 import keyword
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 
 from ..aval import Aval, Dim, FloorDiv, SymDim
 from ..dtypes import DType
+from ..ir import Loc
 
-_MODULE = ("array", "batch", "entry", "kernel", "math", "matrix", "np", "program", "table", "words")
+_MODULE = (
+    *("array", "entry", "kernel", "math", "matrix", "np", "program", "python_function"),
+    *("batch", "table", "words"),
+)
 RESERVED = frozenset((*_MODULE, *dir(builtins)))
 """Names that mean something in every generated module; Numba refuses a redefined builtin."""
 
@@ -26,15 +31,29 @@ class Names:
 
     def fresh(self, wanted: str) -> str:
         """`wanted` made an identifier, numbered if it is taken."""
-        stem = re.sub(r"\W", "_", wanted, flags=re.ASCII) or "_"
-        if stem[0].isdigit() or keyword.iskeyword(stem) or _GENERATED.fullmatch(stem):
-            stem = f"_{stem}"
+        stem = _identifier(wanted)
         name, count = stem, 1
         while name in self._taken:
             count += 1
             name = f"{stem}_{count}"
         self._taken.add(name)
         return name
+
+    def element(self, wanted: str) -> str:
+        """A name for one element of `wanted`: `x_i` where `x` is taken, by the buffer it is in."""
+        stem = _identifier(wanted)
+        return self.fresh(f"{stem}_i" if stem in self._taken else stem)
+
+    def release(self, names: Iterable[str]) -> None:
+        """Gives back names that nothing needs any more."""
+        self._taken.difference_update(names)
+
+
+def _identifier(wanted: str) -> str:
+    stem = re.sub(r"\W", "_", wanted, flags=re.ASCII) or "_"
+    if stem[0].isdigit() or keyword.iskeyword(stem) or _GENERATED.fullmatch(stem):
+        return f"_{stem}"
+    return stem
 
 
 def dim_text(dim: Dim, names: Mapping[str, str]) -> str:
@@ -90,6 +109,16 @@ def number_text(value: float, dtype: DType) -> str:
 
 def _unfinite(value: float) -> str:
     return "nan" if math.isnan(value) else "inf"
+
+
+def comment_text(locs: Iterable[Loc]) -> str:
+    """The user's lines as a comment, `  # mlp.py:12, 14, grad mlp.py:12`; "" if there are none."""
+    places = sorted({(loc.grad, " ".join(loc.file.split()), loc.line) for loc in locs})
+    parts = [
+        f"{'grad ' * grad}{file}:{', '.join(str(line) for *_, line in lines)}"
+        for (grad, file), lines in groupby(places, lambda place: place[:2])
+    ]
+    return f"  # {', '.join(parts)}" if parts else ""
 
 
 def signature_text(name: str, inputs: Sequence[Aval], outputs: Sequence[Aval]) -> str:

@@ -36,7 +36,7 @@ from .loops import (
     Store,
 )
 from .nest import Nest, wanted_cuts
-from .registers import renumber
+from .registers import defined, renumber
 
 Scalar = bool | int | float
 Key = tuple[Value, Expr]
@@ -68,6 +68,7 @@ class Builder:
         self._places: list[_Place] = []
         self._rows: dict[object, Register] = {}
         self._points: dict[object, Register] = {}
+        self._values: dict[Register, Value] = {}
         self._resolved: dict[Key, Key] = {}
         self._reread: dict[Key, None] = {}
 
@@ -89,6 +90,7 @@ class Builder:
         register = self._new(_Place(False, len(self._looped)))
         self._looped[-1].append(Reduce(register, lowering.combine, value, source, dtype))
         self._rows[result, self.nest.row()] = register
+        self._values[register] = result
 
     def store(
         self,
@@ -112,11 +114,19 @@ class Builder:
 
     def stages(self) -> tuple[Stage, ...]:
         """The kernel's stages, registers numbered in order."""
+        return renumber(self._stages())
+
+    def values(self) -> list[Value | None]:
+        """For each register, as numbered in `stages`, the value that it is an element of."""
+        known = [self._values.get(register) for register in defined(self._stages())]
+        return [*known, *[None] * (self.registers - len(known))]
+
+    def _stages(self) -> tuple[Stage, ...]:
         extents = self.nest.extents[self.nest.outer :]
         stages = [Stage((), tuple(self._straight[0]))]
         for looped, straight in zip(self._looped, self._straight[1:], strict=True):
             stages += [Stage(extents, tuple(looped)), Stage((), tuple(straight))]
-        return renumber(tuple(s for s in stages if s.body))
+        return tuple(s for s in stages if s.body)
 
     @property
     def registers(self) -> int:
@@ -137,6 +147,7 @@ class Builder:
                 continue
             if self._known(key) is None:
                 self._finish(key)
+                self._values.setdefault(self._register(key), key[0])
             stack.pop()
         register = self._known(top)
         assert register is not None

@@ -145,6 +145,14 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What a register is an element of, for people: a value's name, and its lines."""
+
+    name: str = ""
+    locs: tuple[Loc, ...] = ()
+
+
+@dataclass(frozen=True)
 class KernelBuffer:
     """A parameter of a kernel: base pointer to elements of `dtype`."""
 
@@ -165,6 +173,7 @@ class Kernel:
         lanes: which loop is spread over vector lanes (see the module, and `lanes_of`).
         symbols: named sizes that extents and indices mention: further parameters.
         locs: the user's lines that its first run came from.
+        origins: where each register of its first run comes from.
         bytes_moved: bytes read and written, each buffer counted once.
         flops: floating operations, each Compute and Reduce counted once an element.
     """
@@ -176,6 +185,7 @@ class Kernel:
     lanes: Lanes
     symbols: tuple[str, ...] = ()
     locs: tuple[Loc, ...] = field(default=(), compare=False)
+    origins: tuple[Origin, ...] = field(default=(), compare=False)
     bytes_moved: Dim = field(default=0, compare=False)
     flops: Dim = field(default=0, compare=False)
 

@@ -16,6 +16,7 @@ from .loops import (
     KernelBuffer,
     Lanes,
     Load,
+    Origin,
     Position,
     Stage,
     Store,
@@ -67,7 +68,7 @@ class Lowered:
     def add(self, group: Group, kernel: Kernel, parameters: Iterable[Value]) -> None:
         """Adds a run of a kernel on the memory of some values, for a group."""
         buffers = tuple(map(self.number, parameters))
-        self.steps.append(RunKernel(kernel, buffers, locs=self._locs(group.nodes)))
+        self.steps.append(RunKernel(kernel, buffers, locs=self.locs(group.nodes)))
 
     def built(self, group: Group, nest: Nest, write: Callable[[Builder], None]) -> Builder:
         """The instructions that `write` writes, in loops cut where index maps ask for it."""
@@ -104,12 +105,17 @@ class Lowered:
             stages,
             lanes or _lanes(main.nest),
             _symbols(extents, stages),
+            origins=tuple(self._origin(v) for part, _ in parts for v in part.values()),
             bytes_moved=kernel_bytes(extents, stages),
             flops=kernel_flops(extents, stages),
         )
         return kernel, parameters
 
-    def _locs(self, nodes: Sequence[Node]) -> tuple[Loc, ...]:
+    def _origin(self, value: Value | None) -> Origin:
+        return Origin() if value is None else Origin(self.names[value], self.locs((value.node,)))
+
+    def locs(self, nodes: Sequence[Node]) -> tuple[Loc, ...]:
+        """The user's lines that nodes came from."""
         locs = self.plan.graph.locs
         return tuple(dict.fromkeys(loc for n in nodes for loc in locs.get(n, ())))
 

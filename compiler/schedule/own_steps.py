@@ -59,7 +59,8 @@ def lower_matmul(lowered: Lowered, group: Group) -> None:
     views = _view(lowered, x), _view(lowered, y)
     dtype = x.aval.dtype
     name = lowered.names[node.results[0]]
-    step = RunMatmul(*views, out, tuple(batch), rows, columns, inner, dtype, name)
+    locs = lowered.locs((node,))
+    step = RunMatmul(*views, out, tuple(batch), rows, columns, inner, dtype, name, locs)
     lowered.steps.append(with_joined_batch(step))
 
 
@@ -86,9 +87,9 @@ def lower_call(lowered: Lowered, group: Group) -> None:
     integers, floats = call_arguments(node)
     dtype = node.results[0].aval.dtype
     buffers, name = (*operands, *results), lowered.names[node.results[0]]
-    is_users = isinstance(lowering, CallFunction)
-    counts = len(operands), is_users
-    step = RunCall(lowering.function, dtype, buffers, integers, floats, name, *counts)
+    labels = name, lowered.locs((node,))
+    counts = len(operands), isinstance(lowering, CallFunction)
+    step = RunCall(lowering.function, dtype, buffers, integers, floats, *labels, *counts)
     lowered.steps.append(step)
 
 

@@ -89,7 +89,7 @@ class RunMatmul:
     """`out[b] = x[b] @ y[b]` for matrices (rows, inner) and (inner, columns).
 
     `batch` has the sizes of the batch's dimensions; there is one matrix if it has none.
-    `of` is the name of the value that it computes, for people.
+    `of` is the name of the value that it computes, and `locs` its lines, for people.
     """
 
     x: MatrixView
@@ -101,6 +101,7 @@ class RunMatmul:
     inner: Dim
     dtype: DType
     of: str | None = field(default=None, compare=False)
+    locs: tuple[Loc, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ class RunCall:
     `integers`: the same with integers (count, low, high).  `bernoulli`: the same with floats (p,);
     `uniform_between`: with (low, high); `normal_scaled`: with (mean, std).
     A function that a user wrote: buffers (operands, results), integers (all their sizes).
-    `of` is the name of the first result, for people; `operands` are so many of the buffers.
+    `of` is the name of the first result, and `locs` its lines, for people; `operands` are so many
+    of the buffers.
     """
 
     function: str
@@ -134,6 +136,7 @@ class RunCall:
     integers: tuple[Dim, ...] = ()
     floats: tuple[float, ...] = ()
     of: str | None = field(default=None, compare=False)
+    locs: tuple[Loc, ...] = field(default=(), compare=False)
     operands: int = 1
     is_users: bool = False
 

@@ -18,13 +18,14 @@ from .loops import (
 )
 
 
+def defined(stages: tuple[Stage, ...]) -> list[Register]:
+    """The registers in the order in which they are defined."""
+    return [it.register for stage in stages for it in stage.body if not isinstance(it, Store)]
+
+
 def renumber(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     """The same stages with registers numbered in the order in which they are defined."""
-    numbers: dict[Register, Register] = {}
-    for stage in stages:
-        for instruction in stage.body:
-            if not isinstance(instruction, Store):
-                numbers[instruction.register] = len(numbers)
+    numbers = {old: new for new, old in enumerate(defined(stages))}
     if all(old == new for old, new in numbers.items()):
         return stages
     return tuple(replace(s, body=tuple(_renamed(i, numbers) for i in s.body)) for s in stages)
@@ -32,8 +33,7 @@ def renumber(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
 
 def shifted(stages: tuple[Stage, ...], by: int) -> tuple[Stage, ...]:
     """The same stages with higher numbers of registers."""
-    defined = (it for s in stages for it in s.body if not isinstance(it, Store))
-    numbers = {it.register: it.register + by for it in defined}
+    numbers = {register: register + by for register in defined(stages)}
     return tuple(replace(s, body=tuple(_renamed(i, numbers) for i in s.body)) for s in stages)
 
 
