@@ -69,7 +69,8 @@ def read_a_kernel(text: str) -> None:
     assert numbers(r"-?\d+\.\d{4}", tensors(text)[0]) == [round(v, 4) for v in values]
     assert "fused @gelu: 1 groups, 0 edges cut" in text
     assert text.count("@kernel") == 1
-    assert re.search(r"for i0 in range\(7\):\n\s+v\d+ = x\[i0\]", text)
+    assert re.search(r"for i0 in range\(7\):\n\s+x_i = x\[i0\]", text)
+    assert re.search(r"inner = \w+ \* np\.float32\(0\.797\d+\)  # read_a_kernel\.py:19\n", text)
     assert "    %0 = load x[i0]" in text
 
 
