@@ -57,6 +57,11 @@ def python_function(name: str) -> Callable[..., None]:
     if users is not None:
         kinds = [ctypes.c_void_p] * users.counts[0] + [ctypes.c_int64] * users.counts[1]
         return ctypes.CFUNCTYPE(None, *kinds)(users.address)
+    return _own_function(name)
+
+
+@cache
+def _own_function(name: str) -> Callable[..., None]:
     function, _ = parse_symbol(name)
     arguments = [_C_TYPES[letter] for letter in SIGNATURES[function]]
     return ctypes.CFUNCTYPE(None, *arguments)(address_of(name))

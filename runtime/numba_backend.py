@@ -7,9 +7,15 @@ out what is used here.
 from __future__ import annotations
 
 from importlib import import_module
+from types import FunctionType
 from typing import Any
+from weakref import WeakValueDictionary
 
+from ..compiler import dtypes
+from ..compiler.codegen.llvm_cast import cast, round_to, widen
+from ..compiler.codegen.llvm_values import F16, I16
 from ..compiler.codegen.spec import ProgramSpec
+from ..compiler.dtypes import from_numpy
 from ..compiler.errors import CompileError
 from .native import Code, code_at
 from .python_module import load_module
@@ -18,13 +24,38 @@ numba: Any = import_module("numba")
 NumbaError: type[Exception] = import_module("numba.core.errors").NumbaError
 types: Any = numba.types
 
-kernel: Any = numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_made: WeakValueDictionary[tuple[object, ...], Any] = WeakValueDictionary()
+
+
+def _once(compiler: Any) -> Any:
+    """A compiler that makes one thing of functions that do the same, as long as that is in use."""
+
+    def compiled(function: FunctionType) -> Any:
+        key = compiler, *_meaning(function)
+        found = _made.get(key)
+        if found is None:
+            found = _made[key] = compiler(function)
+        return found
+
+    return compiled
+
+
+def _meaning(function: FunctionType) -> tuple[object, ...]:
+    """What a function does, however its variables are called: Numba takes 0.1 s for each."""
+    code, names = function.__code__, function.__globals__
+    constants = [repr(c) for c in code.co_consts if c is not function.__doc__]
+    used = [id(names[name]) if name in names else name for name in code.co_names]
+    return code.co_argcount, code.co_code, *constants, *used
+
+
+kernel: Any = _once(numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True))
 """Compiles a kernel; only the entry calls it, and the wrappers left out are a third of the work."""
 
-entry: Any = numba.cfunc(types.int32(types.int64), error_model="numpy")
+entry: Any = _once(numba.cfunc(types.int32(types.int64), error_model="numpy"))
 """Compiles a program to `int32 entry(int64 table)`."""
 
 
+as_dtype: Any = import_module("numba.np.numpy_support").as_dtype
 intrinsic: Any = import_module("numba.extending").intrinsic
 populate_array: Any = import_module("numba.np.arrayobj").populate_array
 
@@ -47,8 +78,10 @@ def array(_typing: Any, address: Any, count: Any, dtype: Any) -> Any:
     """`array(address, count, dtype)`: memory as a flat array that owns nothing.
 
     An intrinsic, as a function would be compiled anew for each constant that it is called with.
+    Elements of 16-bit floats are integers.
     """
-    array_type = types.Array(dtype.dtype, 1, "C")
+    element = types.uint16 if dtype.dtype == types.float16 else dtype.dtype
+    array_type = types.Array(element, 1, "C")
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         pointer = context.get_value_type(types.voidptr)
@@ -72,7 +105,39 @@ def matrix(_typing: Any, buffer: Any, start: Any, rows: Any, columns: Any) -> An
     return array_type(buffer, types.intp, types.intp, types.intp), emit
 
 
-NAMES = {"array": array, "entry": entry, "kernel": kernel, "matrix": matrix}
+@intrinsic  # type: ignore[untyped-decorator]
+def half(_typing: Any, number: Any) -> Any:
+    """`half(x)`: a number rounded to a 16-bit float, or one that memory holds; in 32 bits."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        (value,) = arguments
+        if number == types.uint16:
+            short = builder.bitcast(value, F16)
+        else:
+            short = cast(builder, value, from_numpy(as_dtype(number)), dtypes.f16)
+        return widen(builder, short)
+
+    return types.float32(number), emit
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def bits(_typing: Any, number: Any) -> Any:
+    """`bits(x)`: what memory holds of a 16-bit float."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(round_to(builder, arguments[0], dtypes.f16), I16)
+
+    return types.uint16(number), emit
+
+
+NAMES = {
+    "array": array,
+    "bits": bits,
+    "entry": entry,
+    "half": half,
+    "kernel": kernel,
+    "matrix": matrix,
+}
 
 
 def load_numba(spec: ProgramSpec) -> Code:
@@ -81,8 +146,6 @@ def load_numba(spec: ProgramSpec) -> Code:
     Raises:
         CompileError: Numba cannot compile it.
     """
-    if "np.float16" in spec.source:
-        raise CompileError(f"{spec.name}: Numba has no float16 on CPUs; use backend='llvm'")
     try:
         module = load_module(spec, NAMES, "jitted")
     except NumbaError as error:

@@ -94,5 +94,21 @@ def matrix(buffer: npt.NDArray[Any], start: int, rows: int, columns: int) -> npt
     return buffer[start : start + rows * columns].reshape(rows, columns)
 
 
-NAMES: dict[str, Any] = {"array": array, "entry": entry, "kernel": kernel, "matrix": matrix}
+half = np.float16
+"""A number as a 16-bit float."""
+
+
+def bits(value: np.float16) -> np.float16:
+    """What memory holds of a 16-bit float: itself.  Numba has no such type, and stores integers."""
+    return value
+
+
+NAMES: dict[str, Any] = {
+    "array": array,
+    "bits": bits,
+    "entry": entry,
+    "half": half,
+    "kernel": kernel,
+    "matrix": matrix,
+}
 """What generated text finds defined when Python runs it."""

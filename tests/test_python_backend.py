@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from taut.compiler import dtypes, primitives
+from taut.compiler import primitives
 from taut.compiler.aval import Aval, Dim, evaluate_dim, symbol
 from taut.compiler.codegen.python import emit_python
 from taut.compiler.codegen.python_text import Names, dim_text
-from taut.compiler.dtypes import DType, boolean, f32, f64, i8, i32, i64, u8, u32
+from taut.compiler.dtypes import DType, boolean, f16, f32, f64, i8, i32, i64, u8, u32
 from taut.compiler.errors import CheckFailed, CompileError
 from taut.compiler.ir import Loc
 from taut.compiler.primitive import Elementwise, Primitive, get
@@ -309,7 +309,7 @@ def reductions(dtype: DType, columns: int) -> Program:
     return program([aval(dtype, 4, columns)], outputs, [RunKernel(work, tuple(range(6)))])
 
 
-@pytest.mark.parametrize("dtype", [f32, f64, i32, u8, boolean], ids=str)
+@pytest.mark.parametrize("dtype", [f16, f32, f64, i32, u8, boolean], ids=str)
 def test_reductions(load: Load_, dtype: DType) -> None:
     columns = 5
     x = np.random.default_rng(0).integers(0, 9, (4, columns)).astype(dtype.numpy)
@@ -375,7 +375,7 @@ PRODUCTS = {
 
 
 @pytest.mark.parametrize("name", PRODUCTS)
-@pytest.mark.parametrize("dtype", [f32, i32], ids=str)
+@pytest.mark.parametrize("dtype", [f16, f32, i32], ids=str)
 def test_matrix_products(load: Load_, name: str, dtype: DType) -> None:
     x, y, out = PRODUCTS[name]
     a, b = np.arange(60).astype(dtype.numpy), (np.arange(60) % 7 - 3).astype(dtype.numpy)
@@ -525,7 +525,7 @@ import math
 import numpy as np
 
 if "kernel" not in globals():  # nobody chose how to run it
-    from taut.runtime.python_module import array, entry, kernel, matrix
+    from taut.runtime.python_module import array, bits, entry, half, kernel, matrix
 
 
 @kernel
@@ -593,10 +593,30 @@ def test_what_is_not_elementwise_is_refused() -> None:
         emit_python(program([aval(f32, 4)], [aval(f32, 4)], steps))
 
 
-def test_numba_has_no_half_precision_and_says_so() -> None:
-    half = dtypes.f16
-    parts = program([aval(half, 4)], [aval(half, 4)], [doubled(half, 4)])
-    x = np.arange(4, dtype=np.float16)
-    with pytest.raises(CompileError, match="float16"):
-        compile_program(parts, MODES["numba"])
-    np.testing.assert_array_equal(compile_program(parts, MODES["python"])([x])[0], 2 * x)
+def test_half_precision_is_rounded_after_each_operation(load: Load_) -> None:
+    body = (Load(0, 0, at(1), f16), Const(1, 1.0, f16), Compute(2, "add", (0, 1), f16, f16))
+    after = (Const(3, -2048.0, f16), Compute(4, "add", (2, 3), f16, f16), Store(1, at(1), 4, f16))
+    work = kernel([(f16, False), (f16, True)], [4], straight(*body, *after))
+    run = load(program([aval(f16, 4)], [aval(f16, 4)], [RunKernel(work, (0, 1))]))
+    x = np.array([2048, 2047, 65504, np.nan], np.float16)
+    expected = x + np.float16(1) - np.float16(2048)
+    np.testing.assert_array_equal(run([x])[0], expected)
+    assert expected[0] == 0  # 2049 is no 16-bit float
+
+
+def test_half_precision_is_added_up_in_single_precision(load: Load_) -> None:
+    body = (Load(0, 0, at(0, 1), f16), Reduce(1, "add", 0, f16, f16))
+    stages = Stage((4096,), body), straight(Store(1, at(0), 1, f16))
+    work = kernel([(f16, False), (f16, True)], [1], *stages)
+    run = load(program([aval(f16, 4096)], [aval(f16)], [RunKernel(work, (0, 1))]))
+    assert run([np.ones(4096, np.float16)])[0] == 4096  # in 16 bits, 2048 + 1 is 2048
+
+
+def test_half_precision_is_added_to_what_memory_holds(load: Load_) -> None:
+    store = Store(0, Index(0, (0,), ((0, 1),)), 1, f16, "add")
+    body = (Load(0, 1, at(1), i64), Load(1, 2, at(1), f16), store)
+    work = kernel([(f16, True), (i64, False), (f16, False)], [3], straight(*body))
+    given = [aval(f16, 2), aval(i64, 3), aval(f16, 3)]
+    run = load(program(given, [aval(f16, 2)], [RunCopy(0, 3), RunKernel(work, (3, 1, 2))]))
+    base, rows = np.array([1, 2], np.float16), np.array([0, 1, 0])
+    assert run([base, rows, np.array([0.5, 3, 0.25], np.float16)])[0].tolist() == [1.75, 5]

@@ -24,8 +24,9 @@ debugger if you like.  A module for `relu(x + 1)` on eight numbers:
 
 The runtime puts into the module: `kernel` and `entry`, which compile (or leave alone) what they
 decorate; `array(address, count, dtype)`, memory seen as a flat array; `matrix(buffer, start, rows,
-columns)`, a part of one seen as a matrix; and the native functions `taut_*`.  Where nobody did, as
-in a file that `taut dump` wrote and a person imports, the module gets them itself.
+columns)`, a part of one seen as a matrix; `half` and `bits` for 16-bit floats; and the native
+functions `taut_*`.  Where nobody did, as in a file that `taut dump` wrote and a person imports, the
+module gets them itself.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ from ..schedule.program import (
     parts,
 )
 from .python_kernel import INDENT, WIDTH, functions_of, helpers_of, kernel_source
-from .python_matmul import BATCHES, PRODUCT, helpers_of_matmul, matmul_source
-from .python_text import Names, comment_text, dim_text, signature_text, type_text
+from .python_matmul import BATCHES, HALF_PRODUCT, PRODUCT, helpers_of_matmul, matmul_source
+from .python_text import Names, comment_text, dim_text, element_text, signature_text
 from .spec import ProgramSpec, TableLayout, layout_of
 
 ENTRY = "program"
@@ -65,7 +66,7 @@ import math
 import numpy as np
 
 if "kernel" not in globals():  # nobody chose how to run it
-    from taut.runtime.python_module import array, entry, kernel, matrix
+    from taut.runtime.python_module import array, bits, entry, half, kernel, matrix
 '''
 
 _EXTERNS_HEAD = "    from taut.runtime.externs import python_function\n\n"
@@ -111,6 +112,7 @@ def copy(source, target):
 _PRELUDE = {
     "copy": _COPY,
     "float_remainder": _FLOAT_REMAINDER,
+    "half_product": HALF_PRODUCT,
     "product": PRODUCT,
     "quotient": _QUOTIENT,
     "remainder": _REMAINDER,
@@ -212,7 +214,7 @@ class _ModulePrinter:
 
     def _buffer(self, number: int) -> str:
         buffer = self.program.buffers[number]
-        count, dtype = dim_text(buffer.aval.size, self.sizes), type_text(buffer.aval.dtype)
+        count, dtype = dim_text(buffer.aval.size, self.sizes), element_text(buffer.aval.dtype)
         text = f"{self.buffers[number]} = array(words[{self._word(buffer)}], {count}, {dtype})"
         return f"{text}  # {buffer.aval}, {buffer.kind} {buffer.position}"
 

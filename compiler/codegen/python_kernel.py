@@ -27,7 +27,8 @@ calls it; what belongs to no value is `v` and a number.  Each operation names th
 
 Every expression has the same type whether Numba compiles it or Python runs it: Numba computes
 narrow integers in 64 bits, so those are cut back after each operation; constants are typed.
-Reductions run in order, one element at a time.
+Reductions run in order, one element at a time.  Numba has no 16-bit floats: they are computed with
+as 32-bit ones, `half(x)` rounds a number (or reads a stored one), and `bits(x)` is what is stored.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from .. import primitives  # noqa: F401 (registers them)
+from .. import (
+    dtypes,
+    primitives,  # noqa: F401 (registers them)
+)
 from ..aval import Dim
 from ..dtypes import DType
 from ..errors import CompileError
@@ -146,13 +150,18 @@ class _KernelPrinter:
         for instruction in stage.body:
             for line in self._instruction(instruction, last):
                 yield INDENT * len(stage.extents) + line
+        for instruction in stage.body:
+            if isinstance(instruction, Reduce) and instruction.dtype is dtypes.f16:
+                name = self.values[instruction.register]
+                yield f"{name} = half({name})"
         if stage.extents:
             self.names.release(self.inside)
 
     def _instruction(self, it: Instruction, last: str) -> Iterator[str]:
         match it:
             case Load():
-                yield self._define(it.register, it.dtype, f"{self._element(it.buffer, it.index)}")
+                text = _read(self._element(it.buffer, it.index), it.dtype)
+                yield self._define(it.register, it.dtype, text)
             case Const():  # stands where it is used
                 self.values[it.register] = number_text(it.value, it.dtype)
                 self.dtypes[it.register] = it.dtype
@@ -169,11 +178,15 @@ class _KernelPrinter:
 
     def _store(self, it: Store) -> str:
         element, value = self._element(it.buffer, it.index), self.values[it.value]
-        if it.combine != "sum":
-            return f"{element} {'+=' if it.combine == 'add' else '='} {value}"
-        loops = " + ".join(f"i{depth}" for depth in range(len(self.kernel.extents))) or "0"
-        before = f"({element} if {loops} > 0 else {number_text(0, it.dtype)})"
-        return f"{element} = {_narrowed(f'{before} + {value}', it.dtype)}"
+        if it.combine == "set":
+            return f"{element} = {_stored(value, it.dtype)}"
+        if it.combine == "add" and it.dtype is not dtypes.f16:
+            return f"{element} += {value}"
+        before = _read(element, it.dtype)
+        if it.combine == "sum":
+            loops = " + ".join(f"i{depth}" for depth in range(len(self.kernel.extents))) or "0"
+            before = f"({before} if {loops} > 0 else {number_text(0, it.dtype)})"
+        return f"{element} = {_stored(_narrowed(f'{before} + {value}', it.dtype), it.dtype)}"
 
     def _define(self, register: Register, dtype: DType, text: str) -> str:
         name = self._name(register)
@@ -220,22 +233,23 @@ class _KernelPrinter:
             yield f"{self.best[it.register]} = {_identity('max', it.operand_dtype)}"
             yield f"{name} = {number_text(0, it.dtype)}"
         else:
-            yield f"{name} = {_identity(it.combine, it.dtype)}"
+            yield f"{name} = {_identity(it.combine, _accumulated(it))}"
 
     def _combine(self, it: Reduce, last: str) -> Iterator[str]:
         so_far, value = self.values[it.register], self.values[it.operand]
         if it.combine == "argmax":
             yield from self._keep_position(it, last)
             return
-        if it.operand_dtype is not it.dtype:
-            value = f"{type_text(it.dtype)}({value})"
+        dtype = _accumulated(it)
+        if it.operand_dtype is not dtype:
+            value = f"{type_text(dtype)}({value})"
         text = {
             "add": f"{so_far} + {value}",
             "mul": f"{so_far} * {value}",
             "max": f"np.maximum({so_far}, {value})",
             "min": f"np.minimum({so_far}, {value})",
         }[it.combine]
-        yield f"{so_far} = {_narrowed(text, it.dtype)}{self._lines(it.register)}"
+        yield f"{so_far} = {_narrowed(text, dtype)}{self._lines(it.register)}"
 
     def _keep_position(self, it: Reduce, last: str) -> Iterator[str]:
         """The first of the largest; the first nan, where there is one."""
@@ -262,8 +276,21 @@ def _lowering(it: Compute) -> str:
     return lowering.python
 
 
+def _accumulated(it: Reduce) -> DType:
+    """What partial results are kept in: f16 is added up in f32."""
+    return dtypes.f32 if it.dtype is dtypes.f16 else it.dtype
+
+
+def _read(element: str, dtype: DType) -> str:
+    return f"half({element})" if dtype is dtypes.f16 else element
+
+
+def _stored(value: str, dtype: DType) -> str:
+    return f"bits({value})" if dtype is dtypes.f16 else value
+
+
 def _narrowed(text: str, dtype: DType) -> str:
-    narrow = dtype.kind in ("int", "uint") and dtype.bits < 64
+    narrow = dtype is dtypes.f16 or (dtype.kind in ("int", "uint") and dtype.bits < 64)
     return f"{type_text(dtype)}({text})" if narrow else text
 
 

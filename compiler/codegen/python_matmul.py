@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from .. import dtypes
 from ..aval import Dim
 from ..schedule.program import MatrixView, RunMatmul
 from .python_text import comment_text, dim_text, product_text, sum_text
@@ -28,6 +29,21 @@ def product(x, x_start, x_row, x_column, y, y_start, y_row, y_column, out, start
 '''
 
 
+HALF_PRODUCT = '''\
+@kernel
+def half_product(x, x_start, x_row, x_column, y, y_start, y_row, y_column, out, start, row, column,
+                 m, n, k):
+    """As `product`, of 16-bit floats, which are added up in 32 bits."""
+    for i in range(m):
+        for j in range(n):
+            total = np.float32(0.0)
+            for l in range(k):
+                factor = np.float32(half(x[x_start + i*x_row + l*x_column]))
+                total += factor * np.float32(half(y[y_start + l*y_row + j*y_column]))
+            out[start + i*row + j*column] = bits(half(total))
+'''
+
+
 def matmul_source(step: RunMatmul, buffers: Sequence[str], sizes: Sizes) -> list[str]:
     """The lines that run a product; variables `batch` count the matrices of a batch."""
     call = _dot if _fits_dot(step) else _loops
@@ -44,7 +60,11 @@ def _names(batch: tuple[Dim, ...]) -> list[str]:
 
 def helpers_of_matmul(step: RunMatmul) -> set[str]:
     """The functions of the prelude that a product calls."""
-    return set() if _fits_dot(step) else {"product"}
+    return set() if _fits_dot(step) else {_product(step)}
+
+
+def _product(step: RunMatmul) -> str:
+    return "half_product" if step.dtype is dtypes.f16 else "product"
 
 
 def _fits_dot(step: RunMatmul) -> bool:
@@ -88,4 +108,4 @@ def _loops(step: RunMatmul, buffers: Sequence[str], sizes: Sizes) -> str:
         row, column = strides if view.transposed else reversed(strides)
         arguments += [buffers[view.buffer], _start(view, sizes), row, column]
     arguments += [dim_text(d, sizes) for d in (step.rows, step.columns, step.inner)]
-    return f"product({', '.join(arguments)})"
+    return f"{_product(step)}({', '.join(arguments)})"

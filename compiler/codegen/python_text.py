@@ -9,12 +9,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
+from .. import dtypes
 from ..aval import Aval, Dim, FloorDiv, SymDim
 from ..dtypes import DType
 from ..ir import Loc
 
 _MODULE = (
-    *("array", "entry", "kernel", "math", "matrix", "np", "program", "python_function"),
+    *("array", "bits", "entry", "half", "kernel", "math", "matrix", "np", "program"),
+    "python_function",
     *("batch", "table", "words"),
 )
 RESERVED = frozenset((*_MODULE, *dir(builtins)))
@@ -93,7 +95,14 @@ def sum_text(terms: Sequence[str]) -> str:
 
 
 def type_text(dtype: DType) -> str:
-    """The NumPy scalar type: `np.float32`, `np.bool_`."""
+    """What makes a scalar of a type: `np.float32`, `np.bool_`; `half`, since Numba has none."""
+    if dtype is dtypes.f16:
+        return "half"
+    return element_text(dtype)
+
+
+def element_text(dtype: DType) -> str:
+    """The type of a buffer's elements."""
     return "np.bool_" if dtype.kind == "bool" else f"np.{dtype.long_name}"
 
 
