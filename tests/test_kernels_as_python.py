@@ -24,7 +24,7 @@ import pytest
 import taut
 from taut.compiler.aval import Aval
 from taut.compiler.dtypes import f32
-from taut.frontend.compile import CompiledFunction
+from taut.frontend.compiled_function import CompiledFunction
 from taut.frontend.report import Report
 from taut.runtime import options
 from taut.runtime.python_module import NAMES, load_module

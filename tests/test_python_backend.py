@@ -447,7 +447,7 @@ def doubled(dtype: DType, count: Dim, *, source: int = 0, target: int = 1) -> Ru
     )
     symbols = sorted(aval(dtype, count).symbols)
     work = kernel([(dtype, False), (dtype, True)], [count], straight(*body), symbols=symbols)
-    return RunKernel(work, (source, target))
+    return RunKernel(work, (source, target), locs=work.locs)
 
 
 def test_temporaries_live_in_the_arena(load: Load_) -> None:

@@ -233,7 +233,7 @@ class _ModulePrinter:
     def _step(self, step: Step) -> list[str]:
         match step:
             case RunKernel():
-                return [self._run(step) + comment_text(step.kernel.locs)]
+                return [self._run(step) + comment_text(step.locs)]
             case RunSweep() | RunBlocks():
                 return self._several(step)
             case RunMatmul():
