@@ -197,6 +197,13 @@ class DifferentiableForward:
         return found(result, leaves, sizes)
 
 
+def programs_of(recording: Recording) -> tuple[Graph, Graph]:
+    """What a recording with a history runs: forward, and backward from what that keeps."""
+    assert recording.backward is not None
+    split = partition(recording.graph, recording.backward.graph)
+    return _with_residuals(recording.graph, split.residuals), split.backward
+
+
 def _with_residuals(graph: Graph, residuals: Sequence[Value]) -> Graph:
     """The forward graph, nothing donated, with what the backward pass reads as further outputs."""
     known = {*graph.inputs, *graph.outputs}

@@ -11,6 +11,7 @@ from ..compiler.aval import Aval
 from .core import Array, address_of
 
 _BLOCK_BYTES = 4096
+_NOTHING: Array = np.empty(0)
 
 
 class OutputMemory:
@@ -26,7 +27,7 @@ class OutputMemory:
         self.shape, self.dtype = shape, aval.dtype.numpy
         self._step = prod(shape) * aval.dtype.itemsize
         self._count = max(1, _BLOCK_BYTES // max(self._step, 16))
-        self._block: Array = np.empty(0, self.dtype)
+        self._block: Array = _NOTHING
         self._address, self._next = 0, self._count
 
     def take(self) -> tuple[Array, int]:
@@ -36,7 +37,10 @@ class OutputMemory:
             self._block = np.empty((self._count, *self.shape), self.dtype)
             self._address, number = address_of(self._block), 0
         self._next = number + 1
-        return self._block[number, ...], self._address + number * self._step
+        array = self._block[number, ...]
+        if self._next == self._count:  # a large result lives no longer than who was given it
+            self._block = _NOTHING
+        return array, self._address + number * self._step
 
 
 class GradMemory:

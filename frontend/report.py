@@ -208,6 +208,6 @@ def _graphs(
         return tuple(source), tuple(source), tuple(source)
     if source.backward is None:
         return (source.forward,), (source.graph,), (source.graph,)
-    backward = source.backward.graph
-    pure = source.graph.replace(donations=(None,) * len(source.graph.outputs))
-    return (source.forward,), (source.graph, backward), (pure, backward)
+    from .differentiable import programs_of
+
+    return (source.forward,), (source.graph, source.backward.graph), programs_of(source)

@@ -394,6 +394,7 @@ def test_memory_as_text() -> None:
         1: w: f32[4,4] input 1
         2: y: f32[B,4] output 0
         3: h: f32[B,4] temp 0
+      peak B*48+64 bytes: inputs B*16+64, outputs B*16, arena B*16
       arena B*16 bytes in 1 slots
         slot 0: B*16 bytes
       steps

@@ -10,7 +10,8 @@ A kernel prints as its loops, one instruction a line:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from ..aval import Dim, SymDim, size_of
 from ..ir import Node, Value
@@ -83,17 +84,47 @@ def print_memory(program: Program) -> str:
     lines += [
         f"    {i}: {b.name}: {b.aval} {b.kind} {b.position}" for i, b in enumerate(program.buffers)
     ]
-    lines.append(f"  arena {arena_bytes(program)} bytes in {len(program.slots)} slots")
+    inputs, outputs, arena = needed = memory_needed(program)
+    parts = f"inputs {inputs}, outputs {outputs}, arena {arena}"
+    lines.append(f"  peak {_total(needed)} bytes: {parts}")
+    lines.append(f"  arena {arena} bytes in {len(program.slots)} slots")
     lines += [f"    slot {i}: {size} bytes" for i, size in enumerate(program.slots)]
     lines.append("  steps")
     lines += [f"    {i}: {_step_text(step, program)}" for i, step in enumerate(program.steps)]
     return "\n".join(lines) + "\n"
 
 
+class MemoryNeeded(NamedTuple):
+    """Bytes in use while a program runs, known before it does: together they are its peak.
+
+    Attributes:
+        inputs: arguments and state, which the caller holds; results that replace one are in it.
+        outputs: fresh results.
+        arena: temporaries.
+    """
+
+    inputs: Dim
+    outputs: Dim
+    arena: Dim
+
+
+def memory_needed(program: Program) -> MemoryNeeded:
+    """What a call of a program needs, its inputs included."""
+    fresh = zip(program.outputs, program.donations, strict=True)
+    outputs = [aval.nbytes for aval, donated in fresh if donated is None]
+    return MemoryNeeded(
+        _total(aval.nbytes for aval in program.inputs), _total(outputs), arena_bytes(program)
+    )
+
+
 def arena_bytes(program: Program) -> Dim:
     """Bytes of all slots together."""
+    return _total(program.slots)
+
+
+def _total(sizes: Iterable[Dim]) -> Dim:
     total: Dim = 0
-    for size in program.slots:
+    for size in sizes:
         total = total + size
     return total
 
