@@ -16,21 +16,22 @@ rows, so that the kernel finds each block in the cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from heapq import heappop, heappush
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from ..errors import WhyNot
 from ..ir import Graph, Node, Value
-from ..primitive import Call, Matmul, Scatter, Window
-from .access import Access, Accesses, is_literal, is_movement, is_reduction, plain_root
+from ..primitive import Matmul
+from .access import is_movement, is_reduction
 from .attach import attach
 from .checks import Checks
 from .clusters import Cluster, Clusters, Edge
 from .cost import nominal_bytes
+from .edges import Edges
+from .finish import cuts_of, group_of, in_order, storage_of
 from .matrices import out_view
-from .plan import Cut, FusionPlan, Group, Kind
-from .recompute import Storage, recompute
+from .plan import FusionPlan
+from .recompute import recompute
 from .tails import Tails, cut_tails
 from .unions import (
     FOLLOWING,
@@ -45,7 +46,6 @@ from .unions import (
     reads_memory,
     reduce_across,
 )
-from .whole import is_computed, memory_operands, whole_values
 
 Fit: TypeAlias = Callable[[Edge, Cluster, Cluster], Union | WhyNot]
 
@@ -64,36 +64,9 @@ def fuse(graph: Graph, *, enabled: bool = True) -> FusionPlan:
 class _Fuser:
     def __init__(self, graph: Graph, enabled: bool) -> None:
         self.graph, self.enabled = graph, enabled
-        self.access, self.clusters = Accesses(), Clusters()
-        self.memory = memory_operands(graph)
+        self.edges, self.clusters = Edges(graph), Clusters()
         self.turned: set[Value] = set()  # products that only a transpose of is in memory
-        self.whole = whole_values(graph, self.memory)
-        self.replaces = replacements(graph)
-        self.nodes = [n for n in graph.nodes if is_computed(n, self.whole)]
-        self.checks = Checks(graph, {node: i for i, node in enumerate(self.nodes)})
-        reads = [e for n in self.nodes for e in self._edges(n)]
-        self.sources: dict[Node, list[Value]] = {}
-        for edge in reads:
-            self.sources.setdefault(edge.consumer, []).append(edge.access.source)
-        self.edges = [e for e in reads if not e.access.source.is_input]
-        self.readers: dict[Value, list[Node]] = {}
-        for edge in self.edges:
-            self.readers.setdefault(edge.access.source, []).append(edge.consumer)
-
-    def _edges(self, node: Node) -> list[Edge]:
-        if is_movement(node):
-            accesses = [self.access(node.results[0])]
-        else:
-            accesses = [self._access(node, i) for i in range(len(node.operands))]
-        return [
-            Edge(access, node, position)
-            for position, access in enumerate(accesses)
-            if (node, position) in self.memory or not is_literal(access.source.node)
-        ]
-
-    def _access(self, node: Node, position: int) -> Access:
-        value = self.memory.get((node, position))
-        return self.access.operand(node, position) if value is None else Access(value)
+        self.checks = Checks(graph, {node: i for i, node in enumerate(self.edges.nodes)})
 
     # --- grouping ---------------------------------------------------------------------------------
 
@@ -108,26 +81,26 @@ class _Fuser:
         self._merge_siblings()
         self._merge_scalars()
         clusters, more = self._final()
-        storage = self._storage(clusters)
+        storage = storage_of(self.edges, clusters, self.turned)
         if self.enabled:
             recompute(storage)
-        groups = {c: self._group(c, storage) for c in clusters}
+        groups = {c: group_of(c, storage) for c in clusters}
         groups = {c: group for c, group in groups.items() if group.stores}
         joined = [*groups.values()]
         if self.enabled:
             joined = attach(groups, storage, self.clusters, self.checks.why_apart)
-        ordered = _in_order(joined, storage)
+        ordered = in_order(joined, storage)
         stored = frozenset({*self.graph.inputs, *(v for g in ordered for v in g.stores)})
-        left = _cuts([*cuts, *more], ordered, storage.position)
+        left = cuts_of([*cuts, *more], ordered, storage.position)
         return FusionPlan(self.graph, tuple(ordered), left, stored)
 
     def _enter_all(self) -> list[tuple[Edge, WhyNot]]:
         """Makes a group of each node and joins it to those above; returns what stays cut."""
         by_consumer: dict[Node, list[Edge]] = {}
-        for edge in self.edges:
+        for edge in self.edges.all:
             by_consumer.setdefault(edge.consumer, []).append(edge)
         cuts: list[tuple[Edge, WhyNot]] = []
-        for node in self.nodes:
+        for node in self.edges.nodes:
             edges = by_consumer.get(node, [])
             cluster = cluster_of(node, edges, self.checks.first.get(node, len(self.graph.checks)))
             self.clusters.add(cluster, [e.access.source.node for e in edges])
@@ -164,7 +137,9 @@ class _Fuser:
         Each block reads the product's operands again, so that none may be overwritten meanwhile.
         """
         product = next(n for n in p.nodes if isinstance(n.prim.lowering, Matmul))
-        if any(self.replaces.get(operand) in c.nodes for operand in self.sources[product]):
+        if any(
+            self.edges.replaces.get(operand) in c.nodes for operand in self.edges.sources[product]
+        ):
             return WhyNot("its result takes the memory of the product's operand")
         apart = self.checks.why_apart(p, c)
         return WhyNot(apart) if apart else fit_product(edge, p, c)
@@ -210,7 +185,7 @@ class _Fuser:
 
     def _merge_siblings(self) -> None:
         """Joins groups that read one large value at the same points and do not need each other."""
-        for value, nodes in self._readers_of_all().items() if self.enabled else ():
+        for value, nodes in self.edges.readers_of_all().items() if self.enabled else ():
             found = dict.fromkeys(self.clusters.of(n) for n in nodes)
             spaces: dict[object, Cluster] = {}
             for cluster in found:
@@ -218,14 +193,6 @@ class _Fuser:
                     continue
                 key = cluster.size, cluster.runs, cluster.inner, cluster.check
                 spaces[key] = self._merged(spaces.setdefault(key, cluster), cluster)
-
-    def _readers_of_all(self) -> dict[Value, list[Node]]:
-        """Who reads each value, inputs too."""
-        readers: dict[Value, list[Node]] = {}
-        for consumer, sources in self.sources.items():
-            for source in sources:
-                readers.setdefault(source, []).append(consumer)
-        return readers
 
     def _merge_scalars(self) -> None:
         """Joins all work on single numbers: a kernel costs more than what it does there."""
@@ -284,8 +251,8 @@ class _Fuser:
         inside = set(cluster.nodes)
         for node in cluster.nodes:
             for result in node.results:
-                outside = {n for n in self.readers.get(result, ()) if n not in inside}
-                if result in self.whole or outside - ({reader} if result is value else set()):
+                outside = {n for n in self.edges.readers.get(result, ()) if n not in inside}
+                if result in self.edges.whole or outside - ({reader} if result is value else set()):
                     return False
         return True
 
@@ -296,7 +263,7 @@ class _Fuser:
         if not self.enabled:
             return Tails(self.clusters.all(), [])
         before = self.clusters.all()
-        tails = cut_tails(before, self.readers, self.whole, self.access)
+        tails = cut_tails(before, self.edges.readers, self.edges.whole, self.edges.access)
         ends = [*self._merge_columns()]
         gone = {*before} - {*self.clusters.all()}
         return Tails([c for c in (*tails.clusters, *ends) if c not in gone], tails.cuts)
@@ -306,7 +273,7 @@ class _Fuser:
 
         What was computed of the sums becomes a group of its own.
         """
-        for value, nodes in self._readers_of_all().items():
+        for value, nodes in self.edges.readers_of_all().items():
             found = dict.fromkeys(map(self.clusters.of, nodes))
             kernels = [c for c in found if c.alone in ("", FOLLOWING)]
             rows = [c for c in kernels if c.inner and c.size == value.aval.size]
@@ -319,7 +286,7 @@ class _Fuser:
         if not small or rows.check != columns.check or not reduce_across(rows, columns):
             return
         end = [n for n in columns.nodes if n in columns.rows and not is_reduction(n)]
-        read = {r for n in end for v in n.results for r in self.readers.get(v, ())}
+        read = {r for n in end for v in n.results for r in self.edges.readers.get(v, ())}
         verdict = column_sums(rows, columns, {*end})
         if isinstance(verdict, WhyNot) or not self._are_beside(rows, columns):
             return
@@ -345,95 +312,7 @@ class _Fuser:
             if self.clusters.of(e.access.source.node) is rows
         )
 
-    def _storage(self, clusters: list[Cluster]) -> Storage:
-        """Which value is read by which group, and which must be in memory whatever happens."""
-        members = {n: c for c in clusters for n in c.nodes}
-        products = {n.results[0] for n in self.nodes if isinstance(n.prim.lowering, Matmul)}
-        whole = self.whole | (products - self.turned)
-        return Storage(self.nodes, members, self.sources, whole)
-
-    def _group(self, cluster: Cluster, storage: Storage) -> Group:
-        nodes = sorted(cluster.nodes, key=storage.position.__getitem__)
-        kind = _kind([n for n in nodes if n not in cluster.moved | cluster.columns])
-        stores = tuple(r for n in nodes for r in n.results if r in storage.stored)
-        if kind not in ("kernel", "matmul"):
-            stores = next(n for n in nodes if n not in cluster.moved).results
-        again = sorted(storage.again.get(cluster, ()), key=storage.position.__getitem__)
-        return Group(
-            kind,
-            storage.needed_for(stores, nodes),
-            stores,
-            cluster.shape,
-            cluster.axes,
-            cluster.inner,
-            frozenset(cluster.rows),
-            frozenset(cluster.moved),
-            frozenset(cluster.columns),
-            tuple(again),
-        )
-
 
 def _rank(edge: Edge) -> tuple[bool, int]:
     """The order in which edges are tried: those in the order of elements first, then large ones."""
     return edge.access.relation == "other", -nominal_bytes(edge.access.source)
-
-
-def _kind(nodes: list[Node]) -> Kind:
-    """What a group is, which has at most one node that is not computed point by point."""
-    for node in nodes:
-        match node.prim.lowering:
-            case Matmul():
-                return "matmul"
-            case Call():
-                return "call"
-            case Scatter():
-                return "scatter"
-            case Window():
-                return "window"
-    return "kernel"
-
-
-def replacements(graph: Graph) -> dict[Value, Node]:
-    """For each input that gives its memory to a result the node that computes this result."""
-    pairs = zip(graph.donations, graph.outputs, strict=True)
-    return {graph.inputs[i]: plain_root(value).node for i, value in pairs if i is not None}
-
-
-def _cuts(
-    refused: list[tuple[Edge, WhyNot]], groups: list[Group], rank: Mapping[Node, int]
-) -> tuple[Cut, ...]:
-    """The edges between groups, each once, without those whose producer is computed again."""
-    again = {(n, m) for group in groups for n in group.again for m in (*group.nodes, *group.again)}
-    home = {n: group for group in groups if group.first or group.last for n in group.nodes}
-    cuts: dict[tuple[Value, Node], Cut] = {}
-    for edge, why in refused:
-        producer, consumer = edge.access.source, edge.consumer
-        inside = home.get(producer.node)
-        joined = inside is not None and inside is home.get(consumer)
-        if (producer.node, consumer) not in again and not joined:
-            cuts.setdefault((producer, consumer), Cut(producer, consumer, why))
-    return tuple(sorted(cuts.values(), key=lambda cut: rank[cut.consumer]))
-
-
-def _in_order(groups: list[Group], storage: Storage) -> list[Group]:
-    """The groups in an order in which they can run: by their first members, if possible."""
-    home = {v: i for i, group in enumerate(groups) for v in group.stores}
-    waits: list[int] = []
-    below: list[list[int]] = [[] for _ in groups]
-    for i, group in enumerate(groups):
-        needs = {home[v] for v in storage.read_by((*group.nodes, *group.again)) if v in home} - {i}
-        waits.append(len(needs))
-        for need in needs:
-            below[need].append(i)
-    rank = [storage.position[group.nodes[0]] for group in groups]
-    ready = [(rank[i], i) for i, count in enumerate(waits) if not count]
-    ordered: list[Group] = []
-    ready.sort()
-    while ready:
-        _, i = heappop(ready)
-        ordered.append(groups[i])
-        for j in below[i]:
-            waits[j] -= 1
-            if not waits[j]:
-                heappush(ready, (rank[j], j))
-    return ordered
