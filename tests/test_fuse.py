@@ -648,10 +648,14 @@ def test_groups_know_all_that_they_need(seed: int) -> None:
     clusters = Clusters()
     for node in nodes:
         clusters.add(Cluster([node], 0, (), 1), needs[node])
-    for _ in range(30):
+    for _ in range(6):
         one, other = (nodes[i] for i in rng.choice(len(nodes), 2, replace=False))
         if clusters.of(one) is not clusters.of(other) and not clusters.between(one, other):
             clusters.merge(clusters.of(one), clusters.of(other))
+            require_known_needs(clusters, needs)
+
+
+def require_known_needs(clusters: Clusters, needs: dict[Node, list[Node]]) -> None:
     for cluster in clusters.all():
         found, stack = set[Cluster](), [clusters.of(m) for n in cluster.nodes for m in needs[n]]
         while stack:
