@@ -178,8 +178,6 @@ def test_values_are_those_of_numpy(name: str, dtype: Any, shape: tuple[int, ...]
 @pytest.mark.quick
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_every_dtype(dtype: Any) -> None:
-    if dtype is taut.float16 and OPTIONS.emitter == "numba" and OPTIONS.kernels == "compiled":
-        pytest.skip("Numba has no float16")
     x, y = taut.tensor([0, 1, 100]).to(dtype), taut.tensor([1, 2, 7]).to(dtype)
 
     @taut.elementwise
