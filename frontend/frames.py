@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import os
 import sys
+import sysconfig
 import warnings
 from functools import lru_cache
 from itertools import pairwise
@@ -16,12 +17,52 @@ from ..compiler.ir import Loc
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _OWN = tuple(os.path.join(_ROOT, room) + os.sep for room in ("compiler", "runtime", "frontend"))
 _COMMANDS = os.path.join(_ROOT, "frontend", "cli") + os.sep
+_FOUND_OWN: set[str] = set()
+_DEPENDENCIES = frozenset({"numpy", "scipy", "numba", "llvmlite"})
 _STORES = frozenset({"STORE_FAST", "STORE_NAME", "STORE_GLOBAL", "STORE_DEREF"})
 
 
 @lru_cache(maxsize=4096)
 def _is_own(filename: str) -> bool:
     return os.path.abspath(filename).startswith(_OWN) or filename.startswith("<frozen")
+
+
+@lru_cache(maxsize=4096)
+def _is_helping(filename: str) -> bool:
+    """Whether this is code that taut's own calls: Python's library, or what taut depends on."""
+    path = os.path.abspath(filename)
+    library = sysconfig.get_path("stdlib") + os.sep
+    if "site-packages" not in path:
+        return path.startswith(library)
+    return path.partition("site-packages" + os.sep)[2].partition(os.sep)[0] in _DEPENDENCIES
+
+
+def is_own(code: CodeType) -> bool:
+    """Whether code is taut's own."""
+    return _is_own(code.co_filename)
+
+
+def is_users(frame: FrameType) -> bool:
+    """Whether a frame runs for the user: it is not taut's own, nor what taut calls in libraries."""
+    filename = frame.f_code.co_filename
+    if filename in _FOUND_OWN:
+        return False
+    if _is_own(filename):
+        _FOUND_OWN.add(filename)
+        return False
+    caller: FrameType | None = frame
+    while caller is not None and _helps(caller):
+        caller = caller.f_back
+    return caller is not None and not _is_own(caller.f_code.co_filename)
+
+
+def _helps(frame: FrameType) -> bool:
+    """Whether a frame runs for its caller; methods that Python writes belong to their class."""
+    filename = frame.f_code.co_filename
+    if filename != "<string>":
+        return _is_helping(filename)
+    module: str = frame.f_globals.get("__name__", "")
+    return module.startswith(("taut.", "namedtuple_"))
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,1 @@
+"""What traced code reads and changes in Python, seen instruction by instruction."""
