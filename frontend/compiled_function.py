@@ -21,7 +21,7 @@ from .context import current
 from .core import TensorBase, shape_of
 from .defaults import default_float
 from .errors import UntraceableError
-from .guards import Guard, compiled_guards, name_guards
+from .guards import Guard, compiled_guards
 from .record import Leaf, Recording, record, repeats
 from .size_guards import Sizes, SizesLearnt
 from .specialisation import MISS, Specialisation
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+MOST_PROGRAMS = 32
+"""How many programs a function may have for arguments of the same types."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class CompiledFunction(Generic[P, R]):
         self._lock = RLock()
         self._specialisations: dict[Any, list[Any]] = {}
         self._static_floats: set[Any] = set()
+        self._varying: set[Any] = set()
+        self._settled: set[Any] = set()
         self._last: Any = None
 
     @property
@@ -136,6 +142,8 @@ class CompiledFunction(Generic[P, R]):
                 result = known.call(leaves)
                 if result is not MISS:
                     return known, result
+            self._find_varying(self._specialisations.get(key, ()))
+            self._require_end(self._specialisations.get(key, ()))
             with paused():
                 recording, key = self._record(key, leaves, structure)
             try:
@@ -143,14 +151,41 @@ class CompiledFunction(Generic[P, R]):
                     made = self._link(recording)
                 result = made.call(leaves)
                 if result is MISS:
+                    changed = [g.origin for g in recording.guards if not g.holds()]
                     raise RuntimeError(
-                        f"what {self.name} read while it was traced had changed before it could run"
+                        f"what {self.name} read while it was traced had changed before it could "
+                        f"run: {', '.join(changed) or 'the state of a module or an optimizer'}"
                     )
             except BaseException:
                 recording.outside.take_back()
                 raise
             self._specialisations.setdefault(key, []).append(made)
             return made, result
+
+    def _find_varying(self, known: Sequence[Any]) -> None:
+        """Finds numbers and tensors that are others than a program took for constant."""
+        guards = [g for made in known for g in made.recording.guards if isinstance(g, Guard)]
+        for guard in guards:
+            varies = type(guard.seen) in (int, float) or isinstance(guard.seen, TensorBase)
+            if varies and not guard.holds() and type(guard.place.read()) is type(guard.seen):
+                self._varying.add(guard.place.identity)
+        self._varying -= self._settled
+
+    def _require_end(self, known: Sequence[Any]) -> None:
+        """Raises if there are so many programs for one kind of call that there may be no end.
+
+        Raises:
+            UntraceableError: see above.
+        """
+        if len(known) < MOST_PROGRAMS:
+            return
+        moved = [g for g in known[-1].recording.guards if not g.holds()]
+        where = f" ({moved[0].line.file}:{moved[0].line.line})" if moved and moved[0].line else ""
+        what = moved[0].origin if moved else "what it reads"
+        raise UntraceableError(
+            f"{self.name} has been traced {len(known)} times for arguments of the same types: "
+            f"{what} is another one at every call{where}. Pass it as an argument, or as a tensor"
+        )
 
     def _record(
         self, key: Any, leaves: Sequence[Any], structure: Structure
@@ -186,7 +221,7 @@ class CompiledFunction(Generic[P, R]):
         names, grad = self.leaf_names(structure), current().grad
         try:
             described = [_leaf(v, n, lift, sizes) for v, n in zip(leaves, names, strict=True)]
-            return record(self.name, self._function, described, structure, grad, sizes), lift
+            return self._recorded(described, structure, grad, sizes), lift
         except SizesLearnt as learnt:
             sizes = learnt.sizes
         except UntraceableError:
@@ -194,6 +229,19 @@ class CompiledFunction(Generic[P, R]):
                 raise
             lift = False
         return self._traced_at(leaves, structure, lift, sizes)
+
+    def _recorded(
+        self, leaves: Sequence[Leaf], structure: Structure, grad: bool, sizes: Sizes
+    ) -> Recording:
+        """The recording, with stand-ins for numbers that vary if the function takes them."""
+        given = self.name, self._function, leaves, structure, grad, sizes
+        if self._varying:
+            try:
+                return record(*given, frozenset(self._varying))
+            except Exception:  # noqa: BLE001  # whatever it is: without stand-ins it comes again
+                self._settled |= self._varying
+                self._varying.clear()
+        return record(*given)
 
     def _named_sizes(self, leaves: Sequence[Any], structure: Structure) -> Sizes:
         """A name for the first dimension of each tensor, if sizes may vary."""
@@ -228,9 +276,7 @@ class CompiledFunction(Generic[P, R]):
         from .differentiable import DifferentiableForward
 
         options = self.runtime_options()
-        guard = compiled_guards(
-            [*name_guards(self._function), *map(Guard.of, recording.outside.reads)]
-        )
+        guard = compiled_guards([*recording.guards, *recording.outside.reads])
         if recording.backward is not None:
             return DifferentiableForward(recording, options, guard)
         return Specialisation(recording, compile_graph(recording.graph, options), guard)

@@ -38,6 +38,7 @@ from .guards import Guard, compiled_guards, name_guards
 from .recorded_gradient import recorded
 from .tape import apply_all
 from .trace import Trace
+from .watch.events import unwatched
 
 
 class _Context(SimpleNamespace):
@@ -121,7 +122,8 @@ class CustomOp:
         results, several = self._results(tensors)
         state = self._state
         if state is None or not state.holds():
-            state = self._state = _State(self)
+            with unwatched():
+                state = self._state = _State(self)
         trace = current().trace
         if trace is not None:
             trace.outside.reads.update(dict.fromkeys(state.reads))
@@ -211,10 +213,10 @@ class _State:
             self._frozen = freeze(op._function)
         except Unfrozen as error:
             raise TypeError(f"{error}{place()}") from None
-        self.reads = [*self._frozen.reads]
+        self.reads = [*map(Guard.of, self._frozen.reads)]
         for function in (op._fake, op._setup, op._backward):
             self.reads += name_guards(function) if function is not None else []
-        self.holds = compiled_guards([Guard.of(read) for read in self.reads])
+        self.holds = compiled_guards(self.reads)
         self._op = op
         self._primitives: dict[Any, Primitive] = {}
 
@@ -224,7 +226,10 @@ class _State:
         """The primitive for operands and results of these dtypes and numbers of dimensions."""
         key = operands, results, several
         if key not in self._primitives:
-            made = array_primitive(self._frozen, operands, results, several, self._op._pulled_back)
+            with unwatched():
+                made = array_primitive(
+                    self._frozen, operands, results, several, self._op._pulled_back
+                )
             self._primitives[key] = made
         return self._primitives[key]
 

@@ -36,8 +36,7 @@ from .inplace import assign
 from .record import BackwardPart, Fresh, Recording
 from .specialisation import MISS
 from .tape import apply_all
-from .trace import Argument, GradOf, Hyperparameter
-from .tree import unflatten
+from .trace import Argument, GradOf, HostScalar, HostTensor, Hyperparameter
 
 Rule: TypeAlias = "Callable[..., Cotangents]"
 
@@ -153,7 +152,7 @@ class DifferentiableForward:
             grad = None if update.output is None else outputs[update.output].detach()
             target_of(update, leaves).grad = grad
         values = [self._value(r, leaves, outputs, sizes) for r in self.recording.results]
-        return unflatten(self.recording.structure, iter(values))
+        return self.recording.finish(iter(values))
 
     def _taped(self, number: int, operand: Any) -> Any:
         """An operand as the tape is to see it."""
@@ -169,6 +168,10 @@ class DifferentiableForward:
             return leaf if isinstance(leaf, TensorBase) else _scalar(leaf)
         if isinstance(binding, Hyperparameter):
             return _scalar(binding.read())
+        if isinstance(binding, HostScalar):
+            return _scalar(binding.expression.value())
+        if isinstance(binding, HostTensor):
+            return binding.expression.value()
         tensor: Any = binding.tensor
         if isinstance(tensor, int):
             tensor = leaves[tensor]
@@ -220,7 +223,7 @@ def _at(cts: Sequence[Any], part: BackwardPart) -> list[tuple[int, Any]]:
 def _scalar(value: float) -> Any:
     import numpy as np
 
-    return from_array(np.array(value, np.float64))
+    return from_array(np.array(value, np.int64 if isinstance(value, int) else np.float64))
 
 
 class _Programs:

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..compiler.ir import bind_sizes
 from .core import Size, Storage
-from .record import Alias, Fresh, GradUpdate, NamedSizes, Recording
+from .record import Alias, Fresh, GradUpdate, HostResult, NamedSizes, Recording
 from .trace import Argument, Captured, GradOf, snapshot
+from .watch.effects import Kept
 
 
 class FoundState:
@@ -68,8 +69,10 @@ def found(result: Any, leaves: Sequence[Any], sizes: dict[str, int]) -> Any:
     if isinstance(result, NamedSizes):
         numbers = bind_sizes(result.sizes, sizes)
         return Size(numbers) if isinstance(numbers, tuple) else numbers
+    if isinstance(result, HostResult):
+        return result.expression.value()
     if not isinstance(result, Alias):
-        return result
+        return result.target if isinstance(result, Kept) else result
     source: Any = result.source
     if isinstance(source, GradOf):
         owner = source.tensor

@@ -17,7 +17,7 @@ from .errors import UntraceableError
 from .frames import place
 
 if TYPE_CHECKING:
-    from ..runtime.frozen import Read
+    from .guards import Guard
     from .tensor import Tensor
 
 _ATTRIBUTES = ("entry", "index", "history", "_requires_grad")
@@ -34,7 +34,7 @@ class Outside:
         self._undo: list[Callable[[], None]] = []
         self._tensors: dict[Tensor, tuple[list[Any], str]] = {}
         self._own: set[Tensor] = set()
-        self.reads: dict[Read, None] = {}
+        self.reads: dict[Guard, None] = {}
 
     def made(self, tensor: Tensor) -> None:
         """Notes a tensor on real memory that the traced code made, and so may change."""

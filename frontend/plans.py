@@ -10,6 +10,7 @@ derives it once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,6 +34,7 @@ from .residuals import residuals_of
 from .tape import apply_all
 from .tape_reading import Slot, Tape, aval_of, forward_graph, payload_of, read_tape, structure_of
 from .trace import Trace
+from .watch.events import unwatched
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -192,8 +194,10 @@ def _run_traced(trace: Trace, plan: Plan, inputs: Sequence[Any], tape: Tape) -> 
         sources = {loc for o in operands for loc in trace.locs.get(o.node, ())}
         return trace.replay(node, operands, mark_grad(sorted(sources)[:1]) or fallback)
 
-    value_of = interpret(plan.graph, inputs, replay)
-    return [trace.wrap(value_of(output)) for output in plan.graph.outputs]
+    users = any(isinstance(node.prim, PythonPrimitive) for node in plan.graph.nodes)
+    with nullcontext() if users else unwatched():
+        value_of = interpret(plan.graph, inputs, replay)
+        return [trace.wrap(value_of(output)) for output in plan.graph.outputs]
 
 
 def on_tensors(node: Node, operands: list[Any]) -> Sequence[Tensor]:

@@ -7,7 +7,7 @@ output: a result, the new value of a piece of state, or a `.grad`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from ..compiler.ir import Graph, Value
 from ..compiler.primitives.create import graph_input
 from .context import Mode, using
 from .core import Size, Storage, TensorBase, ViewStep
+from .guards import Guard
 from .history import history_of
 from .outside import Outside
 from .plans import pull_back
@@ -26,6 +27,10 @@ from .symint import SymInt, plain
 from .tape_reading import has_history
 from .trace import Binding, GradOf, Trace
 from .tree import Structure, flatten, unflatten
+from .watch.effects import Effect, Kept
+from .watch.numbers import Answer, Expression, HostNumber
+from .watch.observer import observed
+from .watch.reads import Reads, Varying
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -62,6 +67,13 @@ class NamedSizes:
     """A result that is a size, or a shape: numbers only at a call."""
 
     sizes: Any
+
+
+@dataclass(frozen=True, eq=False)
+class HostResult:
+    """A result that is a number which Python computes at each call."""
+
+    expression: Expression
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +122,9 @@ class Recording:
         outside: what was made outside, to be taken back if the call fails.
         tensors: positions of the arguments that are tensors, each tensor once.
         same: for positions that held one of these again, its first position.
+        guards: on what was read from Python.
+        effects: changes to Python's objects; with these, the leaves are those of a pair of the
+            result and the values that they are given.
         backward: for results that need a gradient.
     """
 
@@ -125,7 +140,19 @@ class Recording:
     outside: Outside
     tensors: tuple[int, ...]
     same: dict[int, int]
+    guards: tuple[Guard | Answer, ...]
+    effects: tuple[Effect, ...]
     backward: BackwardPart | None = None
+
+    def finish(self, values: Iterator[Any]) -> Any:
+        """What a call returns, given each leaf's value; makes the changes to Python's objects."""
+        result = unflatten(self.structure, values)
+        if not self.effects:
+            return result
+        result, given = result
+        for effect, changed in zip(self.effects, given, strict=True):
+            effect.apply(*effect.target, *changed)
+        return result
 
 
 @dataclass
@@ -158,6 +185,7 @@ def record(
     structure: Structure,
     grad: bool,
     sizes: Sizes,
+    varying: Varying = frozenset(),
 ) -> Recording:
     """Runs `function` on stand-ins for `leaves` and returns what it did.
 
@@ -167,7 +195,7 @@ def record(
     """
     trace = Trace(name, sizes)
     try:
-        return _record(trace, function, leaves, structure, grad, sizes)
+        return _record(trace, function, leaves, structure, grad, sizes, varying)
     except BaseException:
         trace.outside.take_back()
         raise
@@ -182,6 +210,7 @@ def _record(
     structure: Structure,
     grad: bool,
     sizes: Sizes,
+    varying: Varying,
 ) -> Recording:
     with using(Mode(trace, grad)):
         same = repeats([leaf.value for leaf in leaves])
@@ -189,7 +218,11 @@ def _record(
         for i, leaf in enumerate(leaves):
             stand_ins.append(stand_ins[same[i]] if i in same else _stand_in(trace, i, leaf))
         args, kwargs = unflatten(structure, iter(stand_ins))
-        returned, result_structure = flatten(function(*args, **kwargs))
+        with observed(varying) as observer:
+            value = function(*args, **kwargs)
+            effects = tuple(observer.effects.made)
+            kept = [[_kept(v, observer.reads) for v in effect.values] for effect in effects]
+        returned, result_structure = flatten((value, kept) if effects else value)
         outputs = _Outputs()
         results = tuple([_result(trace, outputs, leaf) for leaf in returned])
         grads = tuple(_grad_updates(trace, outputs))
@@ -212,6 +245,8 @@ def _record(
         outside=trace.outside,
         tensors=tuple(trace.proxies.values()),
         same=same,
+        guards=(*observer.reads.guards, *trace.answers),
+        effects=effects,
         backward=backward,
     )
 
@@ -238,12 +273,31 @@ def repeats(values: Sequence[Any]) -> dict[int, int]:
     }
 
 
+def _kept(value: Any, reads: Reads) -> Any:
+    """A value that an effect is given, with what was there before as leaves."""
+    if isinstance(value, tuple):
+        return value if hasattr(value, "_fields") else tuple([_kept(v, reads) for v in value])
+    if type(value) in (list, dict) and not reads.is_outside(value):
+        if isinstance(value, list):
+            return [_kept(v, reads) for v in value]
+        return {key: _kept(v, reads) for key, v in value.items()}
+    if isinstance(value, (TensorBase, SymInt, Size, HostNumber)):
+        return value
+    return Kept(value)
+
+
 def _result(trace: Trace, outputs: _Outputs, leaf: Any) -> Any:
+    if isinstance(leaf, TensorBase):
+        return _tensor_result(trace, outputs, leaf)
+    if isinstance(leaf, HostNumber):
+        return HostResult(leaf.expression)
     if isinstance(leaf, (SymInt, Size)):
         sizes = plain(tuple(leaf) if isinstance(leaf, Size) else leaf)
         return NamedSizes(Size(sizes) if isinstance(leaf, Size) else sizes)
-    if not isinstance(leaf, TensorBase):
-        return leaf
+    return leaf
+
+
+def _tensor_result(trace: Trace, outputs: _Outputs, leaf: TensorBase) -> Alias | Fresh:
     storage = leaf.storage
     if storage in trace.grad_storages:
         return Alias(GradOf(trace.grad_storages[storage]), leaf.steps)

@@ -23,7 +23,7 @@ from ..compiler.dtypes import DType
 from ..compiler.errors import CompileError
 from ..compiler.ir import Loc, Value
 from ..compiler.primitive import Cotangents, Primitive
-from ..runtime.frozen import Read, Unfrozen, freeze
+from ..runtime.frozen import Unfrozen, freeze
 from ..runtime.user_functions import elementwise_primitive
 from .context import current
 from .core import TensorBase
@@ -34,6 +34,7 @@ from .functions.promotion import together
 from .guards import Guard, compiled_guards, name_guards
 from .recorded_gradient import recorded
 from .tape import apply
+from .watch.events import unwatched
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -141,23 +142,25 @@ class ScalarFunction:
         """The primitive on operands of one dtype, at least one of them a tensor."""
         state = self._state
         if state is None or not state.holds():
-            state = self._state = _State(self)
+            with unwatched():
+                state = self._state = _State(self)
         trace = current().trace
         if trace is not None:
             trace.outside.reads.update(dict.fromkeys(state.reads))
         dtype = next(x.dtype for x in operands if isinstance(x, TensorBase))
         try:
-            primitive = state.primitive(dtype, default_float(), path)
+            with unwatched():
+                primitive = state.primitive(dtype, default_float(), path)
         except CompileError as error:
             raise CompileError(f"{error}{place()}") from None
         return apply(primitive, *operands)
 
-    def _reads(self, seen: set[int]) -> list[Read]:
+    def _reads(self, seen: set[int]) -> list[Guard]:
         """All that the function and its gradients are made of."""
         if id(self) in seen:
             return []
         seen.add(id(self))
-        reads = [*freeze(self.scalar_function).reads]
+        reads = [*map(Guard.of, freeze(self.scalar_function).reads)]
         if self._vjp is not None:
             reads += name_guards(self._vjp)
         return reads + (self._grad._reads(seen) if self._grad is not None else [])
@@ -201,7 +204,7 @@ class _State:
             self.reads = function._reads(set())
         except Unfrozen as error:
             raise TypeError(f"{error}{place()}") from None
-        self.holds = compiled_guards([Guard.of(read) for read in self.reads])
+        self.holds = compiled_guards(self.reads)
         self._function = function
         self._primitives: dict[tuple[DType, DType, Path | None], Primitive] = {}
 

@@ -30,11 +30,12 @@ from .found_state import (
     storage_of,
     target_of,
 )
+from .guards import NAMES
 from .memory import GradMemory, OutputMemory
 from .record import Fresh, Recording
 from .strided import StridedState
-from .trace import Argument, GradOf, Hyperparameter
-from .tree import LEAF, unflatten
+from .trace import Argument, GradOf, HostScalar, HostTensor, Hyperparameter
+from .tree import LEAF
 
 MISS: Any = object()
 """What a specialisation returns for a call that it does not serve."""
@@ -112,8 +113,9 @@ class Specialisation:
         self._strided = StridedState()
         donated = {d for d in graph.donations if d is not None}
         self._written_state = {b for i, b in enumerate(self.recording.bindings) if i in donated}
-        scalars = [(w, b) for w, b, _ in bound if isinstance(b, Hyperparameter)]
+        scalars = [(w, b) for w, b, _ in bound if isinstance(b, (Hyperparameter, HostScalar))]
         self._scalar_words = [word for word, _ in scalars]
+        self._host_tensors = [(w, b.expression) for w, b, _ in bound if isinstance(b, HostTensor)]
         self._scalars = np.zeros(len(scalars) + len(self._arguments), np.float64)
         self._scalar_address = address_of(self._scalars)
         self._read_scalars = _scalar_reader([b for _, b in scalars], self._scalars)
@@ -275,10 +277,19 @@ class Specialisation:
                 copies = self._enter_tensor(bound, number, word, leaf), copies
         for word, position in self._argument_grads:
             frame.words[word] = _grad_address(leaves[position])
+        for word, expression in self._host_tensors:
+            copies = self._enter_host_tensor(frame, word, expression.value()), copies
         if self._strided:
             self._strided.load()
         self._read_scalars()
         return copies
+
+    def _enter_host_tensor(self, frame: Frame, word: int, tensor: Any) -> Any:
+        """Enters a tensor found in Python; one whose memory the program may write is copied."""
+        shared = id(tensor.storage) in self._owned
+        array = tensor.array.copy() if shared else np.ascontiguousarray(tensor.array)
+        frame.words[word] = address_of(array)
+        return array
 
     def _enter_float(self, frame: Frame, number: int, word: int, value: float) -> None:
         place = len(self._scalar_words) + number
@@ -342,7 +353,7 @@ class Specialisation:
                 values.append(seen(whole[result.output], result, sizes))
             else:
                 values.append(found(result, leaves, sizes))
-        return unflatten(self.recording.structure, iter(values))
+        return self.recording.finish(iter(values))
 
 
 def _is_whole(result: Any) -> bool:
@@ -377,16 +388,24 @@ def _written_arguments(recording: Recording) -> set[int]:
     return {number for number, position in enumerate(arguments) if position in donated}
 
 
-def _scalar_reader(bindings: Sequence[Hyperparameter], memory: Any) -> Callable[[], None]:
-    """A function that copies all hyperparameters into `memory`."""
+def _scalar_reader(
+    bindings: Sequence[Hyperparameter | HostScalar], memory: Any
+) -> Callable[[], None]:
+    """A function that copies all hyperparameters, and numbers of Python's, into `memory`."""
     if not bindings:
         return lambda: None
-    names: dict[str, Any] = {"pack": Struct(f"{len(bindings)}d").pack_into, "memory": memory}
-    reads = []
+    names: dict[str, Any] = dict(NAMES)
+    reads, codes = [], ""
     for number, binding in enumerate(bindings):
+        if isinstance(binding, HostScalar):
+            reads.append(binding.expression.text(names))
+            codes += "q" if binding.whole else "d"
+            continue
         names[f"c{number}"] = binding.container
         index = "" if binding.index is None else f"[{binding.index}]"
         reads.append(f"c{number}[{binding.key!r}]{index}")
+        codes += "d"
+    names.update(pack=Struct(codes).pack_into, memory=memory)
     source = f"lambda: pack(memory, 0, {', '.join(reads)})"
     reader: Callable[[], None] = eval(source, names)  # noqa: S307  # from bindings alone
     return reader

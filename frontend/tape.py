@@ -19,6 +19,7 @@ from .composition import Composition
 from .context import current
 from .core import Payload, Storage, TensorBase, from_array, make_tensor
 from .symint import plain
+from .watch.events import unwatched
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -144,10 +145,11 @@ def apply_all(
         return _results(primitive, operands, params, inputs, outputs)
     if params:
         params = {name: plain(param) for name, param in params.items()}
-    recorded, values = mode.trace.record(primitive, operands, params)
-    results = tuple([mode.trace.wrap(value) for value in values])
-    if mode.grad and _any_requires_grad(operands):
-        record_entry(primitive, params, operands, recorded, results, values)
+    with unwatched():
+        recorded, values = mode.trace.record(primitive, operands, params)
+        results = tuple([mode.trace.wrap(value) for value in values])
+        if mode.grad and _any_requires_grad(operands):
+            record_entry(primitive, params, operands, recorded, results, values)
     return results
 
 

@@ -18,9 +18,11 @@ from ..compiler.ir import Check, Graph, Loc, Node, Value
 from ..compiler.primitive import Primitive
 from ..compiler.primitives.create import constant, graph_input
 from .core import Storage, TensorBase, make_tensor
+from .errors import UntraceableError
 from .frames import running_call, user_frame, user_loc
 from .outside import Outside
 from .size_guards import Sizes
+from .watch.numbers import Answer, Expression, HostNumber
 from .writes import write_through
 
 if TYPE_CHECKING:
@@ -66,8 +68,23 @@ class Hyperparameter:
         return float(value if self.index is None else value[self.index])
 
 
+@dataclass(frozen=True, eq=False)
+class HostScalar:
+    """An input that is a number which Python computes at each call; `whole`: an integer."""
+
+    expression: Expression
+    whole: bool
+
+
+@dataclass(frozen=True, eq=False)
+class HostTensor:
+    """An input that is a whole tensor which Python reads at each call."""
+
+    expression: Expression
+
+
 SCALAR = Aval(dtypes.f64, (), weak=True)
-Binding: TypeAlias = Argument | Captured | GradOf | Hyperparameter
+Binding: TypeAlias = Argument | Captured | GradOf | Hyperparameter | HostScalar | HostTensor
 
 
 class Trace:
@@ -115,6 +132,8 @@ class Trace:
         self.outside = Outside()
         self._places: dict[int, int] = {}
         self._scalars: dict[tuple[int, str, int | None], Tensor] = {}
+        self._host_scalars: dict[Expression, Tensor] = {}
+        self.answers: list[Answer] = []
 
     # --- inputs -----------------------------------------------------------------------------------
 
@@ -146,6 +165,26 @@ class Trace:
             known = self.wrap(self.add_input(SCALAR, binding, name))
             self._scalars[id(container), key, index] = known
         return known
+
+    def host_scalar(self, number: HostNumber) -> Tensor:
+        """A number that Python computes at each call, as a weak scalar."""
+        known = self._host_scalars.get(number.expression)
+        if known is None:
+            dtype = dtypes.i64 if isinstance(number.number, int) else dtypes.f64
+            binding = HostScalar(number.expression, isinstance(number.number, int))
+            known = self.wrap(self.add_input(Aval(dtype, (), weak=True), binding))
+            self._host_scalars[number.expression] = known
+        return known
+
+    def host_tensor(self, expression: Expression, tensor: TensorBase) -> Tensor:
+        """The stand-in for a tensor that Python reads at each call."""
+        if tensor._requires_grad or tensor.array is None:
+            raise UntraceableError("a call cannot read a tensor anew that needs a gradient")
+        return self.wrap(self.add_input(tensor.aval, HostTensor(expression)))
+
+    def answer(self, expression: Expression, seen: Any) -> None:
+        """Notes what a question about numbers was answered."""
+        self.answers.append(Answer(expression, seen, "a number", user_loc()))
 
     def scalar_argument(self, position: int, name: str) -> Tensor:
         """The stand-in for a float argument."""

@@ -24,6 +24,9 @@ from typing import Any, NamedTuple
 HERE = Path(__file__).parent
 
 
+_STATE = "test_python_state.py::test_a_compiled_function_means_what_it_means_undecorated"
+
+
 class Fault(NamedTuple):
     """A wrong piece of taut.
 
@@ -290,10 +293,28 @@ FAULTS = {
         "test_runtime.py::test_a_donated_input_is_copied_and_its_copy_returned",
     ),
     "guards": Fault(
-        "frontend.compiled_function",
-        "name_guards",
-        always(()),
+        "frontend.watch.reads",
+        "Reads.guards",
+        lambda _: property(lambda reads: ()),
         "test_compile.py::test_a_changed_global_is_noticed",
+    ),
+    "contents of containers": Fault(
+        "frontend.watch.reads",
+        "Reads.all_of",
+        lambda _: lambda reads, value, depth=0: None,
+        f"{_STATE}[a_loop_over_a_list]",
+    ),
+    "changes while tracing": Fault(
+        "frontend.watch.effects",
+        "Effects.take_back",
+        lambda _: lambda effects: None,
+        f"{_STATE}[a_list_of_metrics]",
+    ),
+    "numbers that vary": Fault(
+        "frontend.watch.numbers",
+        "note",
+        lambda _: lambda expression, seen: None,
+        f"{_STATE}[a_counter_that_decides_now_and_then]",
     ),
     "origins": Fault(
         "frontend.viewer.blocks",

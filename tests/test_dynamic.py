@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextvars import ContextVar
 from itertools import pairwise
 from typing import Any
 
@@ -318,15 +319,28 @@ def test_an_error_speaks_of_the_sizes_of_the_call() -> None:
 
 
 def test_a_size_outlives_no_trace() -> None:
-    kept: list[Any] = []
+    kept: ContextVar[Any] = ContextVar("kept")
 
     def keep(x: Any) -> Any:
-        kept.append(x.shape[0])
+        kept.set(x.shape[0])
         return x
 
     taut.compile(keep, dynamic=True)(rows(3))
     with pytest.raises(RuntimeError, match="used after the trace had ended"):
-        int(kept[0])
+        int(kept.get())
+
+
+def test_a_size_that_is_kept_is_a_number() -> None:
+    kept: list[Any] = []
+
+    @taut.compile(dynamic=True)
+    def keep(x: Any) -> Any:
+        kept.append(x.shape[0])
+        return x
+
+    keep(rows(3))
+    keep(rows(5))
+    assert kept == [3, 5]
 
 
 def test_types_with_one_name_are_traced_with_it() -> None:

@@ -10,9 +10,11 @@ import numpy as np
 from ...compiler import dtypes
 from ...compiler.aval import SymDim
 from ...compiler.primitive import Primitive
+from ..context import current
 from ..core import TensorBase, shape_of
 from ..defaults import default_float
 from ..tape import Operand, apply
+from ..watch.numbers import HostNumber
 from .promotion import converted, together
 from .sizes import size_operand
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 BinaryFunction: TypeAlias = "Callable[[Any, Any], Tensor]"
 UnaryFunction: TypeAlias = "Callable[[Tensor], Tensor]"
-OPERANDS = (TensorBase, int, float, np.generic, SymDim)
+OPERANDS = (TensorBase, int, float, np.generic, SymDim, HostNumber)
 """What may stand in an expression beside a tensor."""
 
 _ARGUMENTS = ("input", "other", "third")
@@ -65,6 +67,9 @@ def operand(name: str, argument: str, position: int, x: Any) -> Any:
         return size_operand(x)
     if isinstance(x, np.generic):
         return x.item()
+    if isinstance(x, HostNumber):
+        trace = current().trace
+        return x.settled() if trace is None else trace.host_scalar(x)
     raise TypeError(
         f"{name}(): argument '{argument}' (position {position + 1}) must be Tensor, not "
         f"{type(x).__name__}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from functools import wraps
 from typing import Any
 
@@ -10,11 +11,13 @@ import numpy as np
 
 from ..context import current
 from ..core import structure_changed
+from ..frames import is_own
 from ..grad_mode import enable_grad, no_grad
 from ..nn.hooks import Hook, Hooks, RemovableHandle
 from ..nn.registration import typename
 from ..nn.traversal import zero_grads
 from ..tensor import Tensor
+from ..watch.events import unwatched
 from .groups import Group, described, require_new, unpacked
 from .saving import packed, taken_over
 from .watched import Seen, StateByTensor, Watched, WatchedList
@@ -118,8 +121,10 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         with no_grad(), np.errstate(all="ignore"):
-            for group in self.param_groups:
-                self._update(group)
+            own = is_own(type(self)._update.__code__)
+            with unwatched() if own else nullcontext():
+                for group in self.param_groups:
+                    self._update(group)
             self._note(*self._seen)
         return loss
 
