@@ -70,10 +70,15 @@ def _is_inner(filename: str) -> bool:
     return _is_own(filename) and not filename.startswith(_COMMANDS)
 
 
+@lru_cache(maxsize=4096)
+def _is_no_users(filename: str) -> bool:
+    return _is_inner(filename) or _is_helping(filename)
+
+
 def user_frame() -> FrameType | None:
-    """The innermost frame that is not taut's own."""
+    """The innermost frame that is neither taut's own nor one of Python's library."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and _is_inner(frame.f_code.co_filename):
+    while frame is not None and _is_no_users(frame.f_code.co_filename):
         frame = frame.f_back
     if frame is None or frame.f_code.co_filename.startswith(_COMMANDS):
         return None  # the command line called: past it there is nobody's program

@@ -25,6 +25,11 @@ PLAIN = frozenset({bool, int, float, complex, str, bytes, range, slice, tuple, f
 _COPIED = PLAIN - {bool}  # types of which two equal values may be two objects
 
 
+def is_taut(value: Any) -> bool:
+    """Whether a value's class is taut's own, which tells of its changes by itself."""
+    return type(value).__module__.partition(".")[0] == "taut"
+
+
 # --- places ---------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ output: a result, the new value of a piece of state, or a `.grad`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -218,7 +219,7 @@ def _record(
         for i, leaf in enumerate(leaves):
             stand_ins.append(stand_ins[same[i]] if i in same else _stand_in(trace, i, leaf))
         args, kwargs = unflatten(structure, iter(stand_ins))
-        with observed(varying) as observer:
+        with observed(varying, sys._getframe()) as observer:
             value = function(*args, **kwargs)
             effects = tuple(observer.effects.made)
             kept = [[_kept(v, observer.reads) for v in effect.values] for effect in effects]

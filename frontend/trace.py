@@ -20,6 +20,7 @@ from ..compiler.primitives.create import constant, graph_input
 from .core import Storage, TensorBase, make_tensor
 from .errors import UntraceableError
 from .frames import running_call, user_frame, user_loc
+from .guards import Attribute, Guard, is_taut
 from .outside import Outside
 from .size_guards import Sizes
 from .watch.numbers import Answer, Expression, HostNumber
@@ -134,6 +135,7 @@ class Trace:
         self._scalars: dict[tuple[int, str, int | None], Tensor] = {}
         self._host_scalars: dict[Expression, Tensor] = {}
         self.answers: list[Answer] = []
+        self._classes: set[Any] = set()
 
     # --- inputs -----------------------------------------------------------------------------------
 
@@ -288,9 +290,15 @@ class Trace:
             self.outside.made(same)
 
     def note_module(self, module: Any) -> None:
-        """Remembers what a module holds, so that a change of it is noticed."""
-        if id(module) not in self.modules:
-            self.modules[id(module)] = (module, snapshot(module))
+        """Remembers what a module holds and runs, so that a change of it is noticed."""
+        if id(module) in self.modules:
+            return
+        self.modules[id(module)] = (module, snapshot(module))
+        cls = type(module)
+        if not is_taut(module) and cls not in self._classes:
+            self._classes.add(cls)
+            text = f"{cls.__name__}.forward"
+            self.outside.reads[Guard(Attribute(cls, "forward"), cls.forward, text)] = None
 
     # --- names and lines --------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import functools
 import logging
 import math
 import operator
+import sys
 import types
 from collections.abc import Callable
 from typing import Any
@@ -423,6 +424,55 @@ def a_flag_of_a_module() -> Case:
     )
 
 
+class Scaled(nn.Module):
+    def __init__(self, by: float) -> None:
+        super().__init__()
+        self.by = by
+
+    def forward(self, x: Any) -> Any:
+        return x * self.by
+
+
+@case()
+def a_list_of_modules_that_grows() -> Case:
+    blocks = nn.ModuleList([Scaled(2.0), Scaled(3.0)])
+
+    def f(x: Any) -> Any:
+        for block in blocks:
+            x = block(x)
+        return x + len(blocks)
+
+    def replace() -> None:
+        blocks[0] = Scaled(7.0)
+
+    return f, [lambda: blocks.append(Scaled(5.0)), replace], nothing
+
+
+@case()
+def a_dictionary_of_modules() -> Case:
+    blocks = nn.ModuleDict({"a": Scaled(2.0)})
+
+    def f(x: Any) -> Any:
+        for name in sorted(blocks):
+            x = blocks[name](x)
+        return x
+
+    return f, [lambda: blocks.update({"b": Scaled(5.0)}), lambda: blocks.pop("a")], nothing
+
+
+@case()
+def a_forward_that_is_replaced_on_the_class() -> Case:
+    cls = type("Local", (Scaled,), {})
+    net = cls(2.0)
+    return lambda x: net(x), [lambda: setattr(cls, "forward", lambda self, x: x + 1)], nothing
+
+
+@case()
+def a_forward_that_is_replaced_on_the_instance() -> Case:
+    net = Scaled(2.0)
+    return lambda x: net(x), [lambda: setattr(net, "forward", lambda x: x + 1)], nothing
+
+
 @case()
 def the_mode_of_a_module() -> Case:
     net = nn.Linear(2, 2)
@@ -451,6 +501,57 @@ def a_dictionary_of_settings_passed_on() -> Case:
         return x
 
     return lambda x: block(x, **settings), [lambda: settings.update(depth=3)], nothing
+
+
+@case()
+def a_name_that_hides_a_builtin() -> Case:
+    scope: dict[str, Any] = {}
+    exec("def f(x):\n    return x + len([1, 2, 3])", scope)  # noqa: S102  # with globals of its own
+    return scope["f"], [lambda: scope.update(len=lambda _: 10)], nothing
+
+
+@case()
+def a_generator_of_its_own() -> Case:
+    values = [1.0, 2.0]
+
+    def scaled(x: Any) -> Any:
+        for v in values:
+            yield x * v
+
+    def f(x: Any) -> Any:
+        parts = scaled(x)
+        return next(parts) + sum(parts)
+
+    return f, [lambda: values.append(3.0)], nothing
+
+
+@case()
+def an_iterator_in_python() -> Case:
+    class Counter:
+        def __init__(self) -> None:
+            self.n = 0
+
+        def __iter__(self) -> Any:
+            return self
+
+        def __next__(self) -> int:
+            self.n += 1
+            return self.n
+
+    counter = Counter()
+    return lambda x: x * next(counter), [nothing] * 4, lambda: counter.n
+
+
+@case()
+def a_list_zipped_with_another() -> Case:
+    a, b = [1.0, 2.0], [3.0, 4.0]
+
+    def f(x: Any) -> Any:
+        for (i, p), q in zip(enumerate(a), reversed(b), strict=True):
+            x = x * p + q * i
+        return x
+
+    return f, [lambda: operator.setitem(b, 0, 9.0)], nothing
 
 
 # --- writes ---------------------------------------------------------------------------------------
@@ -701,6 +802,58 @@ def test_a_random_number_of_pythons_is_refused_at_its_line() -> None:
 
     with pytest.raises(UntraceableError, match=r"random number .* \(test_python_state.py:\d+\)"):
         step(taut.ones(2))
+
+
+def test_an_iterator_that_was_there_before_is_refused() -> None:
+    batches = iter([taut.ones(2), taut.zeros(2)])
+
+    @taut.compile
+    def step(x: Any) -> Any:
+        return x + next(batches)
+
+    with pytest.raises(UntraceableError, match=r"batches would be advanced while tracing \(test_p"):
+        step(taut.ones(2))
+    assert next(batches).tolist() == [1.0, 1.0]
+
+
+def test_a_refusal_is_not_lost_where_the_code_catches_it() -> None:
+    import time
+
+    @taut.compile
+    def step(x: Any) -> Any:
+        try:
+            now = time.time()
+        except Exception:  # noqa: BLE001  # as careless code does
+            now = 0.0
+        return x + now
+
+    with pytest.raises(UntraceableError, match=r"time.time\(\) was called"):
+        step(taut.ones(2))
+
+
+def test_what_a_library_does_is_refused_at_the_users_line() -> None:
+    import os
+    import random
+    from datetime import datetime
+
+    for what in (
+        lambda x: x * random.choice([1, 2]),
+        lambda x: x * datetime.now().hour,  # noqa: DTZ005  # as users write it
+        lambda x: x * os.getpid(),
+    ):
+        with pytest.raises(UntraceableError, match=r"while tracing \(test_python_state.py:\d+\)"):
+            taut.compile(what)(taut.ones(2))
+
+
+def test_what_is_written_is_written_at_each_call(capsys: pytest.CaptureFixture[str]) -> None:
+    @taut.compile
+    def step(x: Any) -> Any:
+        sys.stdout.write("called\n")
+        return x
+
+    for _ in range(3):
+        step(taut.ones(2))
+    assert capsys.readouterr().out == "called\n" * 3
 
 
 def test_a_change_that_is_not_seen_is_refused_at_its_line() -> None:

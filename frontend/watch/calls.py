@@ -10,61 +10,47 @@ import random
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import date
 from functools import partial
+from inspect import CO_ASYNC_GENERATOR, CO_COROUTINE, CO_GENERATOR
+from io import IOBase
 from operator import attrgetter, itemgetter
-from types import BuiltinMethodType, FunctionType, MethodType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    BuiltinMethodType,
+    FunctionType,
+    MethodDescriptorType,
+    MethodType,
+    ModuleType,
+)
 from typing import Any
 
 from ..errors import UntraceableError
 from ..frames import is_own, place
 from .numbers import COMPUTING, HostNumber, computed
 from .pending_call import PendingCall
-from .reads import MUTABLE, Reads, is_taut
+from .reads import MUTABLE, Reads
 from .writes import Writes
 
-_UNREAD = frozenset(
-    {isinstance, issubclass, callable, id, type, super, slice, range, property, next}
-)
+_UNREAD = frozenset({isinstance, issubclass, callable, id, type, super, slice, range, property})
 """What reads nothing that its arguments hold, or what was read of them when they were made."""
-_MAKERS = frozenset({deque, zip, enumerate, map, filter, reversed, sorted, iter})
+_MAKERS = frozenset({deque, sorted, iter})
 _MAKING = frozenset({"copy", "items", "keys", "values", "split"})
 """What gives a new object."""
 _CHANGING = frozenset(
-    [
-        "append",
-        "extend",
-        "insert",
-        "pop",
-        "remove",
-        "clear",
-        "sort",
-        "reverse",
-        "update",
-        "setdefault",
-        "popitem",
-        "add",
-        "discard",
-        "appendleft",
-        "popleft",
-        "extendleft",
-        "rotate",
-        "__setitem__",
-        "__delitem__",
-        "__iadd__",
-        "__ior__",
-        "intersection_update",
-        "difference_update",
-        "symmetric_difference_update",
-        "fill",
-        "put",
-        "itemset",
-    ]
+    "append extend insert pop remove clear sort reverse update setdefault popitem add discard "  # noqa: SIM905  # easier to read
+    "appendleft popleft extendleft rotate __setitem__ __delitem__ __iadd__ __ior__ fill put "
+    "itemset intersection_update difference_update symmetric_difference_update".split()
 )
 """Methods that change what a container holds."""
+_KINDS = (type, FunctionType, MethodType, BuiltinFunctionType, MethodDescriptorType)
+_OUTPUT = ("write", "writelines", "flush")
 _LEVELS = ("debug", "info", "warning", "error", "critical", "exception", "log")
 _CLOCKS = frozenset(f for name, f in vars(time).items() if callable(f) and name != "struct_time")
+_NOW = ("now", "today", "utcnow")
 _GENERATORS: tuple[type, ...] = (random.Random,)
+_GENERATES = CO_GENERATOR | CO_COROUTINE | CO_ASYNC_GENERATOR
 
 
 class Calls:
@@ -76,24 +62,27 @@ class Calls:
     def diverted(self, call: PendingCall) -> Callable[..., Any] | None:
         """What is to be called instead, if it is another function than the user's code names."""
         function = call.function
-        if function.__hash__ is None:
+        if not isinstance(function, _KINDS):
             return None
         if function in COMPUTING and any(isinstance(value, HostNumber) for value in call.given):
             return partial(computed, function)
         if not _is_said(function):
             return None
-        self._all_of(call.given)
+        self._all_of(tuple(v for v in call.given if not isinstance(v, IOBase)))
         self._writes.said(function, call.args, call.keywords)
         return _say_nothing
 
     def __call__(self, function: Any, args: tuple[Any, ...]) -> bool:
         """Notes what a call will do; tells whether its result is new."""
+        called = getattr(type(function), "__call__", None)  # noqa: B004  # what it is, not whether
+        if isinstance(called, FunctionType):
+            function, args = called, (function, *args)
         if isinstance(function, MethodType):
             function, args = function.__func__, (function.__self__, *args)
         if isinstance(function, FunctionType):
             if is_own(function.__code__):
                 self._all_of(args)
-            return False
+            return bool(function.__code__.co_flags & _GENERATES)
         if isinstance(function, type):
             return self._make(function, args)
         return self._built_in(function, args)
@@ -103,7 +92,7 @@ class Calls:
         if cls not in _UNREAD and not isinstance(made_by, FunctionType):
             self._all_of(args)
         plain = cls.__new__ in (object.__new__, list.__new__, dict.__new__, set.__new__)
-        return plain or cls in _MAKERS
+        return plain or cls in _MAKERS or issubclass(cls, Iterator)
 
     def _built_in(self, function: Any, args: tuple[Any, ...]) -> bool:
         name = getattr(function, "__name__", "")
@@ -123,7 +112,8 @@ class Calls:
             self._get(function, args)
         elif function not in _UNREAD:
             self._all_of(args)
-        return function in _MAKERS or name in _MAKING
+        itself = function is iter and hasattr(type(target), "__next__")
+        return (function in _MAKERS or name in _MAKING) and not itself
 
     def _get(self, getter: Any, args: tuple[Any, ...]) -> None:
         """`operator.attrgetter("a.b")(x)`, `operator.itemgetter(0)(x)`."""
@@ -147,8 +137,7 @@ class Calls:
         for arg in args:
             if isinstance(arg, BuiltinMethodType) and arg.__name__ in _CHANGING:
                 self._refuse_change(arg)
-            if not is_taut(arg):
-                self._reads.all_of(arg)
+            self._reads.all_of(arg)
 
     def _refuse_change(self, method: Any) -> None:
         """Raises for a method that a function may call unseen to change what was there before."""
@@ -166,6 +155,10 @@ class Calls:
             what = f"a random number from Python's or NumPy's generator ({name})"
         elif function in (open, input):
             what = f"{name}()"
+        elif getattr(function, "__module__", None) in ("posix", "nt") and name != "fspath":
+            what = f"os.{name}()"
+        elif isinstance(bound, type) and issubclass(bound, date) and name in _NOW:
+            what = f"{bound.__name__}.{name}()"
         else:
             return
         raise UntraceableError(
@@ -198,6 +191,10 @@ def _is_said(function: Any) -> bool:
     """Whether a function tells people something, and gives nothing back."""
     if function in (print, warnings.warn):
         return True
+    if isinstance(function, MethodDescriptorType):
+        return function.__objclass__.__module__ == "_io" and function.__name__ in _OUTPUT
+    if isinstance(getattr(function, "__self__", None), IOBase):
+        return function.__name__ in _OUTPUT
     owner = getattr(function, "__module__", None)
     return owner == "logging" and getattr(function, "__name__", "") in _LEVELS
 

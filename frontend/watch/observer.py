@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import dis
 import operator
 import sys
@@ -28,12 +27,25 @@ Action: TypeAlias = "Callable[[Observer, FrameType, int, Any], None]"
 class Observer:
     """Notes what the watched code reads and changes."""
 
-    def __init__(self, varying: Varying) -> None:
+    def __init__(self, varying: Varying, base: FrameType) -> None:
+        self._base = base
         self.effects = Effects()
         self.reads = Reads(self.effects, varying)
         self.writes = Writes(self.reads, self.effects)
         self.calls = Calls(self.reads, self.writes)
         self._results: dict[FrameType, tuple[Any, Any] | None] = {}
+        self.refusal: Exception | None = None
+
+    def watches(self, frame: FrameType) -> bool:
+        """Whether a frame runs for the traced function: modules being imported do not."""
+        if not is_users(frame):
+            return False
+        caller = frame.f_back
+        while caller is not None and caller is not self._base:
+            if caller.f_code.co_filename == "<frozen importlib._bootstrap>":
+                return False
+            caller = caller.f_back
+        return True
 
     def __call__(self, frame: FrameType, offset: int) -> None:
         """Notes what the instruction at `offset` is about to do."""
@@ -43,7 +55,11 @@ class Observer:
         if action is not None:
             self.reads.line = user_loc(frame)
             act, argument = action
-            act(self, frame, offset, argument)
+            try:
+                act(self, frame, offset, argument)
+            except Exception as error:
+                self.refusal = self.refusal or error
+                raise
             if self.reads.stand_in is not None:
                 self._results[frame], self.reads.stand_in = self.reads.stand_in, None
 
@@ -69,21 +85,24 @@ class Observer:
 
 
 @contextmanager
-def observed(varying: Varying) -> Iterator[Observer]:
+def observed(varying: Varying, base: FrameType) -> Iterator[Observer]:
     """Notes what the user's code reads and changes in a block; at its end, nothing has changed.
 
     Args:
         varying: places whose numbers the code is to see as stand-ins.
+        base: the frame whose callees are watched.
     """
     if not is_supported():
         raise RuntimeError(
             "taut sees what a traced function reads in CPython 3.11, 3.12 and 3.13; this is "
             f"{sys.implementation.name} {sys.version_info.major}.{sys.version_info.minor}"
         )
-    observer = Observer(varying)
+    observer = Observer(varying, base)
     try:
-        with watching(observer, is_users):
+        with watching(observer, observer.watches):
             yield observer
+        if observer.refusal is not None:  # and the user's code has gone on regardless
+            raise observer.refusal
     finally:
         observer.effects.take_back()
 
@@ -111,9 +130,7 @@ def _actions(code: CodeType) -> dict[int, tuple[Action, Any]]:
 
 def _global(self: Observer, frame: FrameType, offset: int, name: str) -> None:
     del offset
-    scope = frame.f_globals
-    if name in scope or name not in vars(builtins):
-        self.reads.variable(scope, name)
+    self.reads.variable(frame.f_globals, name)
 
 
 def _store_global(self: Observer, frame: FrameType, offset: int, name: str) -> None:
@@ -203,8 +220,10 @@ def _truth(self: Observer, frame: FrameType, offset: int, argument: Any) -> None
 
 def _iterate(self: Observer, frame: FrameType, offset: int, argument: Any) -> None:
     del argument
-    self.reads.all_of(operands(frame, offset, 1)[0])
-    self.result_is_new(frame)
+    (value,) = operands(frame, offset, 1)
+    self.reads.all_of(value)
+    if not hasattr(type(value), "__next__"):  # an iterator is its own
+        self.result_is_new(frame)
 
 
 def _build(self: Observer, frame: FrameType, offset: int, argument: Any) -> None:

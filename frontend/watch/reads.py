@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from types import CellType, GetSetDescriptorType, MemberDescriptorType, ModuleType
+from types import (
+    CellType,
+    FunctionType,
+    GeneratorType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    ModuleType,
+)
 from typing import Any
 
 import numpy as np
@@ -14,7 +22,7 @@ from ...runtime.frozen import MISSING
 from ..context import current
 from ..core import TensorBase
 from ..errors import UntraceableError
-from ..frames import place
+from ..frames import is_own, place
 from ..guards import (
     PLAIN,
     Attribute,
@@ -28,7 +36,9 @@ from ..guards import (
     Place,
     alike,
     contents,
+    is_taut,
 )
+from ..nn.registration import Registry
 from .effects import Effects
 from .numbers import Expression, HostNumber, note
 
@@ -40,11 +50,6 @@ _CONSTANT = (bool, int, float, complex, str, bytes, type(None), tuple, frozenset
 _NESTED = 8
 Varying = AbstractSet[tuple[type[Place], int, Any]]
 """Identities of the places whose numbers and tensors are read at each call."""
-
-
-def is_taut(value: Any) -> bool:
-    """Whether a value's class is taut's own, which tells of its changes by itself."""
-    return type(value).__module__.partition(".")[0] == "taut"
 
 
 class Reads:
@@ -118,6 +123,7 @@ class Reads:
 
     def item(self, container: Any, key: Any) -> None:
         """`container[key]`."""
+        _note_module(container)
         if not isinstance(container, MUTABLE) or id(container) in self._made:
             return
         if is_taut(container):
@@ -140,6 +146,7 @@ class Reads:
 
     def length(self, container: Any) -> None:
         """How many elements there are; also whether there are any."""
+        _note_module(container)
         if isinstance(container, MUTABLE) and self.is_outside(container):
             if self._effects.original(container) is not None:
                 self.all_of(container)
@@ -147,8 +154,15 @@ class Reads:
                 self._read(Length(container), f"len({self.name_of(container)})")
 
     def all_of(self, value: Any, depth: int = _NESTED) -> None:
-        """All that a container holds, and the containers in it."""
-        if isinstance(value, (np.ndarray, bytearray)):
+        """All that a container holds, and the containers in it.
+
+        Raises:
+            UntraceableError: the value is an iterator from outside, or too large an array.
+        """
+        _note_module(value)
+        if isinstance(value, Iterator) and not isinstance(type(value).__next__, FunctionType):
+            self._refuse_iterator(value)
+        elif isinstance(value, (np.ndarray, bytearray)):
             if self.is_outside(value):
                 self._all_of_array(value)
         elif isinstance(value, (tuple, *MUTABLE)) and not is_taut(value):
@@ -158,6 +172,15 @@ class Reads:
                 self._read(Contents(value), self.name_of(value), seen)
             for item in contents(value) if depth else ():
                 self.all_of(item, depth - 1)
+
+    def _refuse_iterator(self, iterator: Any) -> None:
+        """Raises for an iterator that was there before: it gives something else at each call."""
+        own = isinstance(iterator, GeneratorType) and is_own(iterator.gi_code)
+        if self.is_outside(iterator) and not own:  # `parameters()` is new each time
+            raise UntraceableError(
+                f"{self.name_of(iterator)} would be advanced while tracing{place()}, and not by a "
+                "compiled call. Take the next element outside, and pass it as an argument"
+            )
 
     def _all_of_array(self, array: Any) -> None:
         size = memoryview(array).nbytes
@@ -225,6 +248,13 @@ def type_of(value: Any) -> Any:
     if not isinstance(value, TensorBase) or value.array is None:
         return None
     return value.dtype.name, value.array.shape, value._requires_grad
+
+
+def _note_module(value: Any) -> None:
+    """Remembers what a module holds, if it is one: lists of modules are read like any other."""
+    trace = current().trace
+    if trace is not None and isinstance(value, Registry):
+        value._note(trace)
 
 
 def _home(cls: type, name: str) -> type | None:
