@@ -173,7 +173,7 @@ def unpack_entries(cache: Cache, path: Path, here: Key) -> Iterator[tuple[str, W
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 yield member.filename.removesuffix(SUFFIX), _unpack(cache, archive, member, here)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError) as error:  # of a later version
         raise ValueError(str(error)) from None
 
 
