@@ -122,6 +122,7 @@ class _ProgramEmitter:
         self._flat = {kernel: flatten(kernel) for kernel in program.kernels}
         self._in_place = {self._flat[run.kernel] for run in runs if self._is_in_place(run)}
         self._kernels: dict[Kernel, ir.Function] = {}
+        self._window: dict[int, Number] = {}
 
         self._words = dict(zip(program.symbols, self._layout.symbols, strict=True))
         self._forms = [self._form(step) for step in program.steps]
@@ -232,7 +233,11 @@ class _ProgramEmitter:
         """A buffer's address, read where it is needed: thousands of live values cost LLVM dear."""
         address = self._address_of_word(self._body.builder, self._word(buffer))
         name = "" if self._body.places else self._program.buffers[buffer].name
-        return self._body.builder.load(address, name=name, align=8, typ=POINTER)
+        pointer = self._body.builder.load(address, name=name, align=8, typ=POINTER)
+        if buffer not in self._window:
+            return pointer
+        back = self._body.builder.neg(as_value(self._window[buffer]))
+        return self._body.builder.gep(pointer, [back], source_etype=I8)
 
     def _read_size(self, name: str) -> ir.Value:
         address = self._address_of_word(self._body.entry, self._words[name])
@@ -248,23 +253,37 @@ class _ProgramEmitter:
         self._call_kernel(run, 0, self._body.sizes(self._first_extent(run)))
 
     def _run_blocks(self, step: RunBlocks) -> None:
-        """Rows of the product, then the steps of the kernel that read them; and so on."""
+        """Rows of the product between the steps of the kernels beside them; and so on."""
         builder = self._body.builder
-        run = step.kernel
-        blocks = blocks_of(step.product, replace(run, kernel=self._flat[run.kernel]))
-        units, items, steps = map(self._body.sizes, (blocks.units, blocks.items, blocks.steps))
+        before, after = (
+            run and replace(run, kernel=self._flat[run.kernel]) for run in (step.before, step.after)
+        )
+        blocks = blocks_of(RunBlocks(step.product, after, before))
+        units, *counts = map(self._body.sizes, (blocks.units, *blocks.counts))
 
         def block(first: Number, _: Carried) -> Carried:
             last = smaller(builder, add(builder, first, blocks.block), units)
-            made = multiply(builder, first, items), multiply(builder, last, items)
-            read = multiply(builder, first, steps), multiply(builder, last, steps)
-            self._products.emit(builder, step.product, self._pointer, self._body.sizes, made)
-            self._call_kernel(run, *read)
+            self._window = self._window_of(step, first)
+            for part, count in zip(parts(step), counts, strict=True):
+                some = multiply(builder, first, count), multiply(builder, last, count)
+                if isinstance(part, RunMatmul):
+                    self._products.emit(builder, part, self._pointer, self._body.sizes, some)
+                elif isinstance(part, RunKernel):
+                    self._call_kernel(part, *some)
+            self._window = {}
             return []
 
-        always = any(stage.when != "each" for stage in run.kernel.stages)  # without rows, too
+        stages = [stage for run in kernel_runs(step) for stage in run.kernel.stages]
+        always = any(stage.when != "each" for stage in stages)  # without rows, too
         stop = larger(builder, units, 1) if always else units
         loop(builder, 0, stop, blocks.block, [], block)
+
+    def _window_of(self, step: RunBlocks, row: Number) -> dict[int, Number]:
+        """How far before its memory an operand would begin that has a block of rows only."""
+        if step.before is None:
+            return {}
+        line = self._body.sizes(step.product.x.leading * step.product.dtype.itemsize)
+        return {step.product.x.buffer: multiply(self._body.builder, row, line)}
 
     def _call_kernel(self, run: RunKernel, begin: Number, end: Number) -> None:
         """Runs some steps of a kernel's first loop."""

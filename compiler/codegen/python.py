@@ -33,6 +33,8 @@ from __future__ import annotations
 
 import textwrap
 
+from ..aval import Dim
+from ..schedule.cost import nominal
 from ..schedule.program import (
     Buffer,
     Program,
@@ -134,7 +136,7 @@ def emit_python(program: Program) -> ProgramSpec:
         inputs=program.inputs,
         outputs=program.outputs,
         donations=program.donations,
-        slots=program.slots,
+        slots=_slots(program),
         symbols=program.symbols,
         checks=program.checks,
     )
@@ -168,11 +170,32 @@ def _used_buffers(program: Program) -> list[int]:
     return sorted(used)
 
 
+def _whole_operands(program: Program) -> dict[int, int]:
+    """Elements of the buffers that a program by blocks needs rows of only: here it is the whole."""
+    return {
+        s.product.x.buffer: nominal(s.product.rows * s.product.x.leading)
+        for s in program.steps
+        if isinstance(s, RunBlocks) and s.before is not None
+    }
+
+
+def _slots(program: Program) -> tuple[Dim, ...]:
+    """The arena's slots, those of whole operands as large as these."""
+    slots = [*program.slots]
+    for number, count in _whole_operands(program).items():
+        buffer = program.buffers[number]
+        slot = slots[buffer.position]
+        assert isinstance(slot, int), "blocks before a product have sizes that are known"
+        slots[buffer.position] = max(slot, count * buffer.aval.dtype.itemsize)
+    return tuple(slots)
+
+
 class _ModulePrinter:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.layout: TableLayout = layout_of(program)
         self.helpers = self._needed_helpers()
+        self.whole = _whole_operands(program)
         self.calls, self.functions = _calls(program), _functions(program)
         self.reserved = [*_PRELUDE, *self.calls, *self.functions]
         names = Names([*self.reserved, *BATCHES])
@@ -214,7 +237,8 @@ class _ModulePrinter:
 
     def _buffer(self, number: int) -> str:
         buffer = self.program.buffers[number]
-        count, dtype = dim_text(buffer.aval.size, self.sizes), element_text(buffer.aval.dtype)
+        size = self.whole.get(number, buffer.aval.size)
+        count, dtype = dim_text(size, self.sizes), element_text(buffer.aval.dtype)
         text = f"{self.buffers[number]} = array(words[{self._word(buffer)}], {count}, {dtype})"
         return f"{text}  # {buffer.aval}, {buffer.kind} {buffer.position}"
 

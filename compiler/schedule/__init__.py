@@ -2,7 +2,7 @@
 
 fuse    Graph -> FusionPlan    which nodes run together, and why other edges stay cut
 lower   FusionPlan -> Lowered  each group as loop nests, steps over values
-join    Lowered -> Lowered     independent kernels of one form run as one step
+join    Lowered -> Lowered     kernels run by blocks before products, equal ones as one step
 place   Lowered -> Program     order, memory, in-place writes
 """
 
@@ -18,6 +18,7 @@ from .memory import place
 from .plan import FusionPlan
 from .printing import print_kernels, print_memory, print_plan
 from .program import Program
+from .prologues import join_prologues
 from .sweeps import join_sweeps
 
 __all__ = [
@@ -67,5 +68,7 @@ def schedule_stages(graph: Graph, target: Target, *, fuse: bool = True) -> Sched
     del target
     plan = make_plan(graph, enabled=fuse)
     lowered = lower(plan)
-    sweeps = join_sweeps(lowered) if fuse else []
-    return Scheduled(replace(plan, sweeps=tuple(sweeps)), place(lowered))
+    if fuse:
+        plan = join_prologues(lowered)
+        plan = replace(plan, sweeps=tuple(join_sweeps(lowered)))
+    return Scheduled(plan, place(lowered))

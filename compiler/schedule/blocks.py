@@ -1,9 +1,10 @@
-"""How a product and the kernel that follows it take turns: in blocks that stay in the cache.
+"""How a product and the kernels beside it take turns: in blocks that stay in the cache.
 
-    for block in blocks:  the product's rows of the block;  the kernel's steps that read them
+    for block in blocks:  steps of a kernel that make rows of its operand (if there is one before);
+                          the product's rows of the block;  the steps of a kernel that read them
 
-The kernel's first loop goes through the product's elements in order, so that each of its steps has
-its own run of rows.  How many rows a block has follows from shapes alone, and changes no result.
+A kernel's first loop goes through the product's rows in order, so that each of its steps has its
+own run of rows.  How many rows a block has follows from shapes alone, and changes no result.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from ..aval import Dim, size_of
 from ..target import CHUNK
 from .cost import nominal
 from .indexing import exact
-from .program import RunKernel, RunMatmul
+from .program import RunBlocks, RunKernel, RunMatmul, Simple, kernel_runs, parts
 
 BLOCK_BYTES = 1 << 19
 """Bytes of the product in a block: a part of the second cache, which holds operands, too."""
+
+MADE_BYTES = 5 << 19
+"""Bytes of an operand in a block that a kernel makes: a part of the last cache."""
 
 FEWEST_ROWS, MOST_ROWS = 128, 640
 """Rows of one matrix in a block.  A product packs its second operand once for each block, which the
@@ -32,35 +36,49 @@ class Blocks:
     Attributes:
         units: how many there are.
         block: units in a block.
-        items: matrices of the batch (or rows, where there is one matrix) in a unit.
-        steps: steps of the kernel's first loop in a unit.
+        counts: for each part what a unit has of it: steps of a kernel's first loop; matrices of a
+            product's batch, or rows, where there is one matrix.
     """
 
     units: Dim
     block: int
-    items: Dim
-    steps: Dim
+    counts: tuple[Dim, ...]
 
 
-def blocks_of(product: RunMatmul, run: RunKernel) -> Blocks:
-    """The blocks of a product and its kernel: a single one where their loops do not match."""
-    items = size_of(product.batch) if product.batch else product.rows
-    steps = run.size(run.kernel.extents[0]) if run.kernel.extents else 1
-    per_item, per_step = exact(steps, items), exact(items, steps)
-    if per_item is not None:
-        units, items, steps = items, 1, per_item
-    elif per_step is not None:
-        units, items, steps = steps, per_step, 1
-    else:
-        return Blocks(1, 1, items, steps)
-    return Blocks(units, _units_in_block(product, run, items), items, steps)
+def blocks_of(step: RunBlocks) -> Blocks:
+    """The blocks of a product and its kernels: a single one where their loops do not match."""
+    items = length_of(step.product)
+    whole = tuple(map(length_of, parts(step)))
+    for units in (items, *whole):
+        counts = tuple(n for n in (exact(length, units) for length in whole) if n is not None)
+        if len(counts) == len(whole):
+            return Blocks(units, _units_in_block(step, exact(items, units) or 1), counts)
+    return Blocks(1, 1, whole)
 
 
-def _units_in_block(product: RunMatmul, run: RunKernel, items: Dim) -> int:
+def length_of(part: Simple) -> Dim:
+    """Steps of a kernel's first loop; matrices of a product, or rows, where there is one matrix."""
+    if isinstance(part, RunKernel):
+        return part.size(part.kernel.extents[0]) if part.kernel.extents else 1
+    assert isinstance(part, RunMatmul)
+    return size_of(part.batch) if part.batch else part.rows
+
+
+def _units_in_block(step: RunBlocks, items: Dim) -> int:
+    product = step.product
+    if step.before is not None:
+        return rows_before(product)
     rows = max(1, nominal(items * product.rows if product.batch else items))
     line = max(1, nominal(product.columns)) * product.dtype.itemsize
     count = max(1, BLOCK_BYTES // (rows * line))
     if not product.batch and rows * count < FEWEST_ROWS:
         count = -(-MOST_ROWS // rows)
-    first_is_in_lanes = run.kernel.lanes == "outer" and len(run.kernel.extents) == 1
+    kernels = [run.kernel for run in kernel_runs(step)]
+    first_is_in_lanes = any(k.lanes == "outer" and len(k.extents) == 1 for k in kernels)
     return -(-count // CHUNK) * CHUNK if first_is_in_lanes else count
+
+
+def rows_before(product: RunMatmul) -> int:
+    """Rows in a block that a kernel makes before the product reads them."""
+    line = max(1, nominal(product.x.leading)) * product.dtype.itemsize
+    return max(1, min(MADE_BYTES // line, MOST_ROWS) // CHUNK) * CHUNK

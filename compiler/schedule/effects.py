@@ -71,7 +71,8 @@ class Renaming:
             case RunSweep():
                 return RunSweep(tuple(map(self._run, step.runs)))
             case RunBlocks():
-                return RunBlocks(_product(step.product, self._to), self._run(step.kernel))
+                after, before = (k and self._run(k) for k in (step.after, step.before))
+                return RunBlocks(_product(step.product, self._to), after, before)
             case RunKernel():
                 return self._run(step)
             case RunMatmul():
@@ -124,8 +125,10 @@ def _view(view: MatrixView, to: Sequence[int]) -> MatrixView:
 
 def may_overwrite(step: Step, source: int, target: int) -> bool:
     """Whether a step that writes `target` may have it in the memory of `source`, which it reads."""
-    if isinstance(step, RunBlocks) and source in reads(step.product):
-        return False  # the product reads its operands again for each block
+    if isinstance(step, RunBlocks) and any(
+        source in reads(part) for part in parts(step) if part is not step.after
+    ):
+        return False  # it is read again for the next block
     touching = [r for r in kernel_runs(step) if source in r.buffers or target in r.buffers]
     if len(touching) == 1:
         (run,) = touching

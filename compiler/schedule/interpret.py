@@ -47,7 +47,10 @@ from .program import (
     RunKernel,
     RunMatmul,
     RunSweep,
+    Simple,
     Step,
+    kernel_runs,
+    parts,
 )
 
 Array = npt.NDArray[Any]
@@ -100,6 +103,11 @@ class _Memory:
     def size(self, dim: Dim) -> int:
         return evaluate_dim(dim, self.sizes)
 
+    def lose(self, buffer: int, count: Dim) -> None:
+        """Fills a buffer with garbage, which may become longer than its memory."""
+        aval = Aval(self.program.buffers[buffer].aval.dtype, (count,))
+        self.buffers[buffer] = self._garbage(aval)
+
     def _garbage(self, aval: Aval) -> Array:
         return np.full(self.size(aval.nbytes), GARBAGE, np.uint8).view(aval.dtype.numpy)
 
@@ -134,17 +142,28 @@ def _run(step: Step, program: Program, memory: _Memory, points: Points | None) -
 
 
 def _run_blocks(step: RunBlocks, memory: _Memory, points: Points | None) -> None:
-    run = step.kernel
-    blocks = blocks_of(step.product, run)
-    units, items, steps = (memory.size(d) for d in (blocks.units, blocks.items, blocks.steps))
-    points_of_step = math.prod(memory.size(run.size(e)) for e in run.kernel.extents[1:])
-    run_once(run.kernel, "first", *_given(run, memory))
+    blocks = blocks_of(step)
+    units, counts = memory.size(blocks.units), [memory.size(n) for n in blocks.counts]
+    for run in kernel_runs(step):
+        run_once(run.kernel, "first", *_given(run, memory))
     for first in range(0, units, blocks.block):
         last = min(first + blocks.block, units)
-        _matmul(step.product, memory, slice(first * items, last * items))
-        start, stop = (unit * steps * points_of_step for unit in (first, last))
-        run_points(run.kernel, *_given(run, memory), _shifted(points, start, stop - start))
-    run_once(run.kernel, "last", *_given(run, memory))
+        if step.before:  # what it wrote before is gone
+            memory.lose(step.product.x.buffer, step.product.rows * step.product.x.leading)
+        for part, count in zip(parts(step), counts, strict=True):
+            _run_part(part, memory, points, first * count, last * count)
+    for run in kernel_runs(step):
+        run_once(run.kernel, "last", *_given(run, memory))
+
+
+def _run_part(part: Simple, memory: _Memory, points: Points | None, first: int, end: int) -> None:
+    """Makes some rows (or matrices) of a product, or runs some steps of a kernel's first loop."""
+    if isinstance(part, RunMatmul):
+        _matmul(part, memory, slice(first, end))
+    elif isinstance(part, RunKernel):
+        inside = math.prod(memory.size(part.size(e)) for e in part.kernel.extents[1:])
+        some = _shifted(points, first * inside, (end - first) * inside)
+        run_points(part.kernel, *_given(part, memory), some)
 
 
 def _shifted(points: Points | None, start: int, count: int) -> Points:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from ..aval import Aval
 from .access import plain_root
 from .arena import Life, assign_slots
+from .blocks import blocks_of
 from .effects import Renaming, may_overwrite, reads, writes
 from .loops import Kernel
 from .lowering import Lowered
@@ -54,6 +55,10 @@ class Cells:
     def __init__(self, lowered: Lowered) -> None:
         graph = lowered.plan.graph
         self.avals = [v.aval for v in lowered.values]
+        for step in lowered.steps:
+            if isinstance(step, RunBlocks) and step.before is not None:
+                shape = blocks_of(step).block, step.product.x.leading
+                self.avals[step.product.x.buffer] = Aval(step.product.dtype, shape)
         self.names = [lowered.names[v] for v in lowered.values]
         self.inputs = len(graph.inputs)
         self.outputs: dict[int, int] = {}
@@ -255,7 +260,8 @@ def _with_runs(steps: list[Step], runs: list[RunKernel]) -> list[Step]:
             case RunSweep():
                 result.append(RunSweep(tuple(next(rest) for _ in step.runs)))
             case RunBlocks():
-                result.append(RunBlocks(step.product, next(rest)))
+                before = step.before and next(rest)
+                result.append(RunBlocks(step.product, step.after and next(rest), before))
             case _:
                 result.append(step)
     return result

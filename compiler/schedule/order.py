@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from .cost import nominal
 from .effects import reads, writes
-from .program import RunBlocks, RunCheck, RunKernel, Step
+from .program import RunBlocks, RunCheck, RunKernel, Step, parts
 
 
 def order(steps: Sequence[Step], overwrites: Mapping[int, int]) -> list[Step]:
@@ -42,7 +42,7 @@ class Dependencies:
 
     def __init__(self, steps: Sequence[Step], overwrites: Mapping[int, int]) -> None:
         count = len(steps)
-        self.lengths = [2 if isinstance(s, RunBlocks) else 1 for s in steps]
+        self.lengths = [len(parts(s)) if isinstance(s, RunBlocks) else 1 for s in steps]
         self.reads = [reads(s) for s in steps]
         self.writes = [writes(s) for s in steps]
         self.checks = [i for i, s in enumerate(steps) if isinstance(s, RunCheck)]

@@ -91,6 +91,7 @@ class FusionPlan:
         groups: in an order in which they can run.
         cuts: every edge between groups.
         stored: all values that have memory: inputs, and what groups store.
+        prologues: numbers of a kernel's group and of the product's before which it runs by blocks.
         sweeps: numbers of groups whose kernels run as one step, for each such step.
     """
 
@@ -98,6 +99,7 @@ class FusionPlan:
     groups: tuple[Group, ...]
     cuts: tuple[Cut, ...]
     stored: frozenset[Value] = field(repr=False)
+    prologues: tuple[tuple[int, int], ...] = ()
     sweeps: tuple[tuple[int, ...], ...] = ()
 
     @property

@@ -41,6 +41,10 @@ def print_plan(plan: FusionPlan) -> str:
     lines = [f"fused @{plan.graph.name}: {len(plan.groups)} groups, {len(plan.cuts)} edges cut"]
     for number, group in enumerate(plan.groups):
         lines += ["", *_group_lines(number, group, names)]
+    if plan.prologues:
+        lines += ["", "prologues:"]
+    for before, product in plan.prologues:
+        lines.append(f"  group {before} by blocks of rows before group {product}")
     if plan.sweeps:
         lines += ["", "sweeps:"]
     for sweep in plan.sweeps:
@@ -138,8 +142,12 @@ def _step_text(step: Step, program: Program) -> str:
             segments = (f"\n         {_run_text(run, name)}" for run in step.runs)
             return f"sweep {step.kernel.name} over {len(step.runs)} segments{''.join(segments)}"
         case RunBlocks():
-            product, kernel = _part_text(step.product, name), _part_text(step.kernel, name)
-            return f"{product}\n       by blocks with {kernel}"
+            text = _part_text(step.product, name)
+            for run, place in ((step.before, "before"), (step.after, "")):
+                if run is not None:
+                    words = " ".join(["by blocks with", _part_text(run, name), place]).rstrip()
+                    text += f"\n       {words}"
+            return text
         case RunCheck():
             return f"check {name(step.buffer)} else {step.number}: {program.checks[step.number]}"
     return _part_text(step, name)

@@ -106,15 +106,16 @@ class RunMatmul:
 
 @dataclass(frozen=True)
 class RunBlocks:
-    """Runs a product and a kernel that reads it, by blocks of the product's rows.
+    """Runs a product and kernels beside it, by blocks of the product's rows.
 
-    The kernel takes each block while it is in the cache.  It reads the product only at the points
-    of the step of its first loop that it is at, so that it makes no difference how large blocks are
-    (`blocks_of`).
+    Each takes a block while it is in the cache.  `after` reads the product only at the points of
+    the step of its first loop that it is at, so that it makes no difference how large blocks are
+    (`blocks_of`).  `before` writes `x`, which nothing else reads: its buffer has a block only.
     """
 
     product: RunMatmul
-    kernel: RunKernel
+    after: RunKernel | None
+    before: RunKernel | None = None
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,8 @@ def parts(step: Step) -> tuple[Simple, ...]:
         case RunSweep():
             return step.runs
         case RunBlocks():
-            return step.product, step.kernel
+            found = step.before, step.product, step.after
+            return tuple(part for part in found if part is not None)
     return (step,)
 
 
