@@ -114,7 +114,7 @@ def network(text: str) -> None:
 
 def network_compiled(text: str) -> None:
     network(text)
-    w1, b1, w2, b2 = (numbers(r"-?\d+\.\d+", found) for found in tensors(text))
+    w1, b1, w2, b2 = (numbers(r"-?\d+\.\d+(?:e[-+]\d+)?", found) for found in tensors(text))
     hidden = [w + b for w, b in zip(w1, b1, strict=True)]  # at x = 1
     output = sum(w * h for w, h in zip(w2, hidden, strict=True)) + b2[0]
     assert output == pytest.approx(2.0, abs=2e-3)  # the target; 31 numbers of 4 decimals

@@ -36,7 +36,7 @@ EVERY = load_faults().EVERY
 PLAIN = {"__init__", "constants", "simplify", "gradient", "plan", "printing", "names"}
 """Files that hold data, print, or put together what other files do."""
 SCHEDULE = {
-    "fuse": "fuse clusters edges access unions checks attach finish tails cost",
+    "fuse": "fuse clusters edges access unions checks attach finish tails prologues cost",
     "recompute": "recompute",
     "lower": "lower lowering builder nest indexing loops registers stages own_steps whole matrices",
     "share": "sharing sweeps forms",

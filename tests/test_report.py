@@ -222,7 +222,8 @@ def test_json_of_schedules_is_structured() -> None:
     assert step["step"] == "blocks"
     assert step["product"]["rows"] == "B"
     assert program["buffers"][0]["shape"] == ["B", 8]
-    assert step["kernel"]["kernel"] == kernels["kernels"][0]["name"]
+    assert step["after"]["kernel"] == kernels["kernels"][0]["name"]
+    assert step["before"] is None
     assert kernels["kernels"][0]["bytes"] == "B*64+64"
     assert kernels["kernels"][0]["text"] == layer().text("kernel")
 

@@ -28,7 +28,7 @@ class Observer:
     """Notes what the watched code reads and changes."""
 
     def __init__(self, varying: Varying, base: FrameType) -> None:
-        self._base = base
+        self._base: FrameType | None = base
         self.effects = Effects()
         self.reads = Reads(self.effects, varying)
         self.writes = Writes(self.reads, self.effects)
@@ -79,6 +79,12 @@ class Observer:
         elif self.calls(call.function, call.given):
             self.result_is_new(frame)
 
+    def end(self) -> None:
+        """Takes all changes back, and lets go of the frames, which hold what they worked on."""
+        self.effects.take_back()
+        self._base = None
+        self._results.clear()
+
     def result_is_new(self, frame: FrameType) -> None:
         """Says that the running instruction pushes an object that was not there before."""
         self._results[frame] = None
@@ -104,7 +110,7 @@ def observed(varying: Varying, base: FrameType) -> Iterator[Observer]:
         if observer.refusal is not None:  # and the user's code has gone on regardless
             raise observer.refusal
     finally:
-        observer.effects.take_back()
+        observer.end()
 
 
 @lru_cache(maxsize=4096)
